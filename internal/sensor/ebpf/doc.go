@@ -1,0 +1,17 @@
+// Package ebpf is the sensor that watches a Linux kernel with BPF programs.
+//
+// In comes whatever processes do: programs of ours at the scheduler's tracepoints, at a few system calls' exits and in the
+// cgroup's socket hooks write one binary record per event into two ring buffers. Out come [sensor.Record] values, decoded in
+// place. The lifecycle ring holds fork, exec and exit and nothing else, so that a flood of file or network activity cannot
+// take a process's identity away; the activity ring holds all other kinds.
+//
+// One goroutine (the caller of Run) reads both rings, merged by time. The kernel does not wake it for an event: it polls, after 2 ms
+// while events come and backing off to 20 ms, and is woken early only when a ring is a quarter full. A slow sink makes
+// a ring fill; the kernel then drops the new event and counts it per kind and reason, and never blocks the workload.
+//
+// What it never does: refuse or change an operation of the workload, send anything, read a file's content, look up
+// containers or users, or parse the DNS messages that it hands over.
+//
+// Kernels: BTF and tracing programs are needed, which means Linux 5.17 or newer with CONFIG_DEBUG_INFO_BTF, and a cgroup v2
+// hierarchy (pure or hybrid) for network events. [Check] says in one line what is missing; [Source.Hooks] lists what was chosen.
+package ebpf
