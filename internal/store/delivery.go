@@ -50,23 +50,32 @@ func (tx *Tx) Enqueue(d Delivery) (int64, error) {
 	return id, wrap(err, "enqueuing a delivery of %s", d.Queue)
 }
 
-// Lanes returns the lanes of a queue that have pending deliveries, in their order. It reads one index entry per lane, however
-// many deliveries wait.
-func (tx *Tx) Lanes(queue string) ([]string, error) {
+// Lane is one lane of a queue and when the first of its pending deliveries is due.
+type Lane struct {
+	Name string
+	Due  time.Time
+}
+
+// Lanes returns the lanes of a queue that have pending deliveries, in their order. It reads two index entries per lane,
+// however many deliveries wait.
+func (tx *Tx) Lanes(queue string) ([]Lane, error) {
 	rows, err := tx.query("WITH RECURSIVE t(lane) AS ("+
 		" SELECT MIN(lane) FROM delivery WHERE queue = ? AND state = ?"+
 		" UNION ALL SELECT (SELECT MIN(d.lane) FROM delivery d WHERE d.queue = ? AND d.state = ? AND d.lane > t.lane) FROM t WHERE t.lane IS NOT NULL)"+
-		" SELECT lane FROM t WHERE lane IS NOT NULL", queue, statePending, queue, statePending)
+		" SELECT lane, (SELECT MIN(d.run_at) FROM delivery d WHERE d.queue = ? AND d.state = ? AND d.lane = t.lane) FROM t WHERE lane IS NOT NULL",
+		queue, statePending, queue, statePending, queue, statePending)
 	if err != nil {
 		return nil, wrap(err, "listing the lanes of %s", queue)
 	}
 	defer rows.Close()
-	var lanes []string
+	var lanes []Lane
 	for rows.Next() {
-		var lane string
-		if err := rows.Scan(&lane); err != nil {
+		var lane Lane
+		var due int64
+		if err := rows.Scan(&lane.Name, &due); err != nil {
 			return nil, wrap(err, "listing the lanes of %s", queue)
 		}
+		lane.Due = unstamp(due)
 		lanes = append(lanes, lane)
 	}
 	return lanes, wrap(rows.Err(), "listing the lanes of %s", queue)

@@ -360,7 +360,7 @@ func TestDeliveries(t *testing.T) {
 	var claimed []Delivery
 	update(t, db, func(tx *Tx) error {
 		lanes, err := tx.Lanes("q")
-		if diff := cmp.Diff([]string{"x", "y"}, lanes); diff != "" || err != nil {
+		if diff := cmp.Diff([]Lane{{"x", now}, {"y", now}}, lanes); diff != "" || err != nil {
 			t.Errorf("lanes %s %v", diff, err)
 		}
 		if claimed, err = tx.Claim("q", "x", now, time.Minute, 2); err != nil || len(claimed) != 2 {
