@@ -41,7 +41,7 @@ type Operation struct {
 	Input     *Shape
 	Output    *Shape
 
-	New  func() any                                      // a new input, a pointer to the struct of Input
+	New  func() any                                     // a new input, a pointer to the struct of Input
 	Call func(ctx context.Context, in any) (any, error) // takes what New made, returns a pointer to the struct of Output
 }
 
@@ -64,7 +64,6 @@ func (s *Service) Index() *Service {
 
 // Operation returns the operation with the given name, or nil.
 func (s *Service) Operation(name string) *Operation { return s.byName[name] }
-
 
 // Bind returns op implemented by f. A nil output stands for an empty one.
 func Bind[In, Out any](op Operation, f func(context.Context, *In) (*Out, error)) Operation {
