@@ -61,7 +61,8 @@ const (
 )
 
 // Done is the outcome of a delivery that was handed over. apply, which may be nil, runs in the transaction that removes the
-// delivery; when it returns an error nothing of it is stored and the delivery is tried again.
+// delivery; when it returns an error nothing of it is stored and the delivery is tried again, or ends as the error says if
+// it is a *Failure. apply may run more than once, when the transaction around it fails.
 func Done(apply func(tx *store.Tx) error) Outcome { return Outcome{verdict: delivered, apply: apply} }
 
 // Retry is the outcome of a failed attempt that is to be repeated after a while.
@@ -71,6 +72,15 @@ func Retry(after time.Duration, code string, err error) Outcome {
 
 // Dead is the outcome of a delivery that is given up.
 func Dead(code string, err error) Outcome { return Outcome{verdict: dead, code: code, err: err} }
+
+// Failure is an error of the function given to Done that says how the delivery ends instead.
+type Failure struct{ Outcome Outcome }
+
+// Error returns the text of the failure's cause.
+func (f *Failure) Error() string { return text(f.Outcome.err) }
+
+// Unwrap returns the failure's cause.
+func (f *Failure) Unwrap() error { return f.Outcome.err }
 
 // applyRetry is how long a delivery waits whose effect could not be stored.
 const applyRetry = 10 * time.Second
@@ -238,7 +248,12 @@ func (d *Dispatcher) settle(tx *store.Tx, finished []result) error {
 		r.final = r.outcome
 		if r.outcome.verdict == delivered && r.outcome.apply != nil {
 			if err := tx.Nested(func() error { return r.outcome.apply(tx) }); err != nil {
-				r.final = Retry(applyRetry, "INTERNAL", err)
+				var f *Failure
+				if errors.As(err, &f) && f.Outcome.verdict != delivered {
+					r.final = f.Outcome
+				} else {
+					r.final = Retry(applyRetry, "INTERNAL", err)
+				}
 			}
 		}
 		var held bool

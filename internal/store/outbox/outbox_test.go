@@ -200,10 +200,20 @@ func TestDeadLetters(t *testing.T) {
 				}
 				return errors.New("no room")
 			})
+		case "old":
+			return Done(func(tx *store.Tx) error { return &Failure{Dead("OLD", errors.New("too old"))} })
 		}
 		return Dead("NO_RESOURCE", errors.New("no such topic"))
 	}}, func(t *testing.T, db *store.DB, d *Dispatcher) {
-		enqueue(t, db, d, "old", "x", "panic", "apply")
+		enqueue(t, db, d, "old")
+		synctest.Wait()
+		db.View(t.Context(), func(tx *store.Tx) error {
+			if list, err := tx.DeadLetters("q", 0, 0); err != nil || len(list) != 1 || list[0].ErrorCode != "OLD" {
+				t.Errorf("dead letters %+v, %v", list, err)
+			}
+			return nil
+		})
+		enqueue(t, db, d, "x", "panic", "apply")
 		synctest.Wait()
 		db.View(t.Context(), func(tx *store.Tx) error {
 			list, err := tx.DeadLetters("q", 0, 0)
