@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"vedette.dev/vedette/internal/link"
 )
 
 // Data is the layout of the data folder.
@@ -136,4 +138,17 @@ func randomText(n int) string {
 	raw := make([]byte, (n*5+7)/8)
 	rand.Read(raw) // never fails: crypto/rand ends the program instead
 	return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(raw)[:n]
+}
+
+// Follow returns how to watch the events of the server of this folder.
+func (d Data) Follow() (link.FollowOptions, error) {
+	at, err := d.Endpoints()
+	if err != nil {
+		return link.FollowOptions{}, err
+	}
+	secret, err := os.ReadFile(filepath.Join(d.Stream(), link.AdminSecretFile))
+	if err != nil {
+		return link.FollowOptions{}, fmt.Errorf("reading the administrator's secret: %w", err)
+	}
+	return link.FollowOptions{URL: at.Link, Secret: strings.TrimSpace(string(secret))}, nil
 }
