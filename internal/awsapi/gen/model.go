@@ -59,7 +59,10 @@ type shape struct {
 	Exception bool           `json:"exception,omitempty"`
 	Fault     bool           `json:"fault,omitempty"`
 	Error     *errorTrait    `json:"error,omitempty"`
-	Opaque    bool           `json:"opaque,omitempty"` // ours: passed through as JSON
+
+	// Ours: passed through as JSON; what is known of it are its leaves, the types of its dotted paths.
+	Opaque bool              `json:"opaque,omitempty"`
+	Leaves map[string]string `json:"leaves,omitempty"`
 }
 
 type errorTrait struct {
@@ -86,7 +89,9 @@ func (s service) trim(m *model) error {
 			return fmt.Errorf("the model has no shape %s", name)
 		}
 		if slices.Contains(s.opaque, name) {
-			*sh = shape{Type: "structure", Opaque: true}
+			leaves := map[string]string{}
+			m.leaves(leaves, "", name, 0)
+			*sh = shape{Type: "structure", Opaque: true, Leaves: leaves}
 			return nil
 		}
 		for _, r := range []*ref{sh.Member, sh.Key, sh.Value} {
@@ -127,4 +132,25 @@ func (s service) trim(m *model) error {
 		}
 	}
 	return nil
+}
+
+// leaves adds the dotted paths below a shape, with the types of what is there. Lists add nothing to a path, as in event
+// patterns; a map is a leaf.
+func (m *model) leaves(dst map[string]string, path, name string, depth int) {
+	sh := m.Shapes[name]
+	switch {
+	case depth > 32: // a recursive shape
+	case sh.Type == "list":
+		m.leaves(dst, path, sh.Member.Shape, depth+1)
+	case sh.Type == "structure":
+		for member, r := range sh.Members {
+			below := wireName(member, r)
+			if path != "" {
+				below = path + "." + below
+			}
+			m.leaves(dst, below, r.Shape, depth+1)
+		}
+	default:
+		dst[path] = sh.Type
+	}
 }
