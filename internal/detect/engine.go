@@ -1,0 +1,133 @@
+package detect
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"vedette.dev/vedette/internal/event"
+	"vedette.dev/vedette/internal/finding"
+	"vedette.dev/vedette/internal/intel"
+	"vedette.dev/vedette/internal/pattern"
+)
+
+// Options are what an Engine needs.
+type Options struct {
+	Rules    []Rule
+	Lists    *intel.Lists
+	Registry prometheus.Registerer // nil: metrics are not registered
+}
+
+// Engine runs rules over events. It is for one goroutine; Kinds may be called from any.
+type Engine struct {
+	rules   []Rule
+	kinds   event.Kinds
+	matcher *pattern.BoundMatcher
+	facts   Facts
+	match   Match
+	hits    []int
+	keys    *keyBook
+	metrics *metrics
+}
+
+// New compiles the rules. An error names the rule that is wrong.
+func New(opts Options) (*Engine, error) {
+	e := &Engine{rules: opts.Rules, keys: newKeyBook(), metrics: newMetrics(opts.Registry)}
+	if opts.Lists == nil {
+		opts.Lists = &intel.Lists{}
+	}
+	e.facts = Facts{lists: opts.Lists, shells: newShellBook()}
+	patterns := make([]*pattern.Pattern, len(opts.Rules))
+	for i, r := range opts.Rules {
+		if _, ok := finding.Lookup(r.Type); !ok {
+			return nil, fmt.Errorf("rule %s: no such finding type", r.Type)
+		}
+		p, err := pattern.Parse([]byte(r.Pattern))
+		if err != nil {
+			return nil, fmt.Errorf("rule %s: %w", r.Type, err)
+		}
+		kinds, err := patternKinds([]byte(r.Pattern))
+		if err != nil {
+			return nil, fmt.Errorf("rule %s: %w", r.Type, err)
+		}
+		patterns[i] = p
+		e.kinds |= kinds
+	}
+	bound, err := pattern.Compile(patterns).Bind(fieldByPath)
+	if err != nil {
+		return nil, fmt.Errorf("rules: %w", err)
+	}
+	e.matcher = bound.NewMatcher()
+	return e, nil
+}
+
+// Kinds returns the kinds of event that some rule can match; agents need not send others.
+func (e *Engine) Kinds() event.Kinds { return e.kinds }
+
+// Process looks at every event of a batch and calls emit for each occurrence, in order. The occurrence borrows from the
+// batch: who keeps it longer than the batch copies it (finding.New does).
+func (e *Engine) Process(b *event.Batch, emit func(*finding.Occurrence)) {
+	host := finding.Host{ID: b.Host.ID, Name: b.Host.Name, Kernel: b.Host.Kernel, AgentID: b.AgentID, Version: b.AgentVersion}
+	e.facts.host = host
+	for i := range b.Events {
+		ev := &b.Events[i]
+		if ev.Process == nil {
+			continue // The decoder never gives this; a batch made by hand may.
+		}
+		if ev.Kind < event.KindCount {
+			e.metrics.events[ev.Kind].Inc()
+		}
+		e.event(ev, host, emit)
+	}
+	e.facts.reset(nil)
+	e.match = Match{}
+}
+
+func (e *Engine) event(ev *event.Event, host finding.Host, emit func(*finding.Occurrence)) {
+	e.facts.reset(ev)
+	if ev.Kind == event.KindExec && ev.Errno == 0 {
+		e.facts.shells.learn(ev.Process)
+	}
+	e.hits = e.matcher.Match(e.hits[:0], &e.facts)
+	for _, hit := range e.hits {
+		rule := &e.rules[hit]
+		e.match = Match{Event: ev, Host: host, Facts: &e.facts, Process: ev.Process}
+		if !rule.Detect(&e.match) {
+			continue
+		}
+		occ := e.occurrence(rule, &e.match)
+		e.metrics.occurrences.WithLabelValues(rule.Type).Inc()
+		emit(occ)
+	}
+}
+
+func (e *Engine) occurrence(rule *Rule, m *Match) *finding.Occurrence {
+	ev := m.Event
+	occ := &finding.Occurrence{
+		Type:        rule.Type,
+		Severity:    m.Severity,
+		Title:       m.Title,
+		Description: m.Description,
+		Time:        time.Unix(0, ev.Time).UTC(),
+		Count:       max(1, int64(ev.Count)),
+		Host:        m.Host,
+		Process:     m.Process,
+		Container:   ev.Container,
+		Action:      m.Action,
+		Context:     m.Context,
+		Threat:      m.Threat,
+		Info:        m.Info,
+	}
+	if occ.Info.Error == "" && m.Outcome() != "" {
+		occ.Info.Error = errnoName(ev.Errno)
+	}
+	place := m.Place()
+	key, folded := e.keys.key(rule.Type, place, m.Process.ExePath, m.Object, occ.Time)
+	occ.Key = key
+	if folded {
+		occ.Info.Folded = fmt.Sprintf("more than %d different objects within an hour; this finding stands for the rest", MaxKeys)
+		e.metrics.folded.WithLabelValues(rule.Type).Inc()
+	}
+	return occ
+}
