@@ -1,0 +1,161 @@
+// Package docker describes containers by asking a Docker engine over its socket.
+//
+// It talks API 1.40 (Docker 19.03) and later. When the engine is away, questions fail quickly and the watch reconnects with a
+// growing pause. It only reads: it never starts, stops or changes a container.
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	apicontainer "github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
+
+	"vedette.dev/vedette/internal/container"
+	"vedette.dev/vedette/internal/event"
+)
+
+// DefaultSocket is where the engine listens unless told otherwise.
+const DefaultSocket = "/var/run/docker.sock"
+
+// Options configures [Open].
+type Options struct {
+	Socket string // default [DefaultSocket]
+	Host   string // the host's name: the cluster of containers that are part of nothing else
+	Log    *slog.Logger
+}
+
+// Engine is a Docker engine. It implements [container.Runtime].
+type Engine struct {
+	client *client.Client
+	host   string
+	log    *slog.Logger
+}
+
+var _ container.Runtime = (*Engine)(nil)
+
+// Open returns an engine. It need not run yet.
+func Open(opts Options) (*Engine, error) {
+	if opts.Socket == "" {
+		opts.Socket = DefaultSocket
+	}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	c, err := client.New(client.WithHost("unix://" + opts.Socket))
+	if err != nil {
+		return nil, fmt.Errorf("opening Docker engine %s: %w", opts.Socket, err)
+	}
+	return &Engine{client: c, host: opts.Host, log: opts.Log}, nil
+}
+
+// Close ends the connections to the engine.
+func (e *Engine) Close() error { return e.client.Close() }
+
+// Client returns the client for what this package does not do.
+func (e *Engine) Client() *client.Client { return e.client }
+
+// maxMounts bounds how many mounts of a container are described.
+const maxMounts = 64
+
+// Describe implements [container.Runtime].
+func (e *Engine) Describe(ctx context.Context, id string) (*event.Container, error) {
+	got, err := e.client.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
+	if errdefs.IsNotFound(err) {
+		return nil, fmt.Errorf("describing container %s: %w", id, container.ErrNotFound)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("describing container %s: %w", id, err)
+	}
+	return e.describe(&got.Container), nil
+}
+
+func (e *Engine) describe(in *apicontainer.InspectResponse) *event.Container {
+	c := &event.Container{
+		ID: in.ID, Name: container.Bounded(strings.TrimPrefix(in.Name, "/")), ImageID: container.Bounded(in.Image), Runtime: "docker",
+	}
+	var labels map[string]string
+	if in.Config != nil {
+		c.Image = container.Bounded(in.Config.Image)
+		labels = in.Config.Labels
+	}
+	if in.HostConfig != nil {
+		c.Privileged = in.HostConfig.Privileged
+	}
+	if in.State != nil {
+		c.StartedAt = Nanoseconds(in.State.StartedAt)
+	}
+	for _, m := range in.Mounts[:min(len(in.Mounts), maxMounts)] {
+		c.Mounts = append(c.Mounts, event.Mount{Name: container.Bounded(m.Name), Source: container.Bounded(m.Source), Target: container.Bounded(m.Destination)})
+	}
+	container.Place(c, labels, e.host)
+	if c.Task != nil {
+		c.Task.CreatedAt = Nanoseconds(in.Created)
+		c.Task.StartedAt = c.StartedAt
+	}
+	return c
+}
+
+// Nanoseconds reads the engine's form of a time. It is 0 for "never" and for what cannot be read.
+func Nanoseconds(s string) int64 {
+	t, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil || t.Year() < 1980 {
+		return 0
+	}
+	return t.UnixNano()
+}
+
+// Watch implements [container.Runtime].
+func (e *Engine) Watch(ctx context.Context, changed func(id string)) error {
+	wait := 200 * time.Millisecond
+	for {
+		began := time.Now()
+		err := e.watch(ctx, changed)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if time.Since(began) > 10*time.Second {
+			wait = 200 * time.Millisecond
+		}
+		e.log.Debug("watching the Docker engine; trying again", "err", err)
+		select {
+		case <-time.After(wait/2 + rand.N(wait)):
+		case <-ctx.Done():
+			return nil
+		}
+		wait = min(2*wait, 30*time.Second)
+	}
+}
+
+func (e *Engine) watch(ctx context.Context, changed func(id string)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream := e.client.Events(ctx, client.EventsListOptions{
+		Filters: client.Filters{}.Add("type", "container").Add("event", "create", "start", "die", "destroy", "rename"),
+	})
+	// What is there already was started before anybody listened.
+	list, err := e.client.ContainerList(ctx, client.ContainerListOptions{})
+	if err != nil {
+		return fmt.Errorf("listing containers: %w", err)
+	}
+	for _, c := range list.Items {
+		changed(c.ID)
+	}
+	for {
+		select {
+		case m := <-stream.Messages:
+			changed(m.Actor.ID)
+		case err := <-stream.Err:
+			if err == nil {
+				err = errors.New("the engine ended the stream")
+			}
+			return fmt.Errorf("reading the engine's events: %w", err)
+		}
+	}
+}
