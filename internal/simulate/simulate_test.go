@@ -13,6 +13,7 @@ import (
 
 func TestMain(m *testing.M) {
 	simulate.MaybeInit()
+	maybeMaker()
 	os.Exit(m.Run())
 }
 

@@ -26,7 +26,7 @@ func serve(args []string) error {
 	var listeners []io.Closer
 	listen := func(open func(string) (io.Closer, error)) func(string) error {
 		return func(address string) error {
-			l, err := open(address)
+			l, err := openSoon(address, open)
 			if err == nil {
 				listeners = append(listeners, l)
 			}
@@ -52,6 +52,18 @@ func serve(args []string) error {
 		l.Close()
 	}
 	return nil
+}
+
+// openSoon listens on an address that may not be bound yet: with an engine, the container's addresses come a moment after
+// its first process has started.
+func openSoon(address string, open func(string) (io.Closer, error)) (io.Closer, error) {
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+		l, err := open(address)
+		missing := errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.EAFNOSUPPORT)
+		if !missing || time.Now().After(deadline) {
+			return l, err
+		}
+	}
 }
 
 // ready waits until the application is ready.

@@ -36,7 +36,8 @@ type Spec struct {
 	Privileged bool
 	Tmpfs      []string // folders on memory file systems of their own, from which programs may be executed
 	// Addresses are bound to the loopback interface of the container's own network, which reaches nothing else: a
-	// connection to them is answered inside the container or refused. At most MaxAddresses.
+	// connection to them is answered inside the container or refused. They are bound when Run returns, but the first process
+	// may start before. At most MaxAddresses.
 	Addresses []netip.Prefix
 	// Nameservers are written to /etc/resolv.conf.
 	Nameservers []netip.Addr
