@@ -315,7 +315,7 @@ type AdditionalInfo struct {
 
 // NewAdditionalInfo returns the additional information that v, a value that marshals to a JSON object, describes.
 func NewAdditionalInfo(v any) (AdditionalInfo, error) {
-	b, err := json.Marshal(v)
+	b, err := encode(v)
 	if err != nil {
 		return AdditionalInfo{}, fmt.Errorf("additional info: %w", err)
 	}
@@ -324,7 +324,7 @@ func NewAdditionalInfo(v any) (AdditionalInfo, error) {
 
 // MarshalJSON writes {value,type}, preceded by the members of Value where the finding is rendered for the event bus.
 func (a AdditionalInfo) MarshalJSON() ([]byte, error) {
-	plain, err := json.Marshal(struct {
+	plain, err := encode(struct {
 		Value string `json:"value"`
 		Type  string `json:"type"`
 	}{a.Value, a.Type})
@@ -357,15 +357,40 @@ func (a *AdditionalInfo) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// Detail returns the finding as the detail of an event: the API's JSON with the members of additionalInfo expanded.
-func (f *Finding) Detail() (json.RawMessage, error) {
-	g := *f
-	g.Service.AdditionalInfo.expanded = true
-	b, err := json.Marshal(&g)
+// JSON returns the finding as the API gives it.
+func (f *Finding) JSON() ([]byte, error) {
+	b, err := encode(f)
 	if err != nil {
 		return nil, fmt.Errorf("finding %s: %w", f.ID, err)
 	}
 	return b, nil
+}
+
+// Detail returns the finding as the detail of an event: the API's JSON with the members of additionalInfo expanded.
+func (f *Finding) Detail() (json.RawMessage, error) {
+	g := *f
+	g.Service.AdditionalInfo.expanded = true
+	return g.JSON()
+}
+
+// Parse reads what JSON or Detail wrote.
+func Parse(text []byte) (*Finding, error) {
+	f := &Finding{}
+	if err := json.Unmarshal(text, f); err != nil {
+		return nil, fmt.Errorf("reading a finding: %w", err)
+	}
+	return f, nil
+}
+
+// encode is json.Marshal without the escapes that only HTML needs: people read these texts.
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
 // Sample reports whether the finding is a sample.

@@ -103,23 +103,25 @@ func New(id Identity, occ *Occurrence, now time.Time) *Finding {
 	return f
 }
 
-// Merge adds another occurrence to a finding that exists: the count rises, updatedAt and eventLastSeen move, createdAt,
-// eventFirstSeen and the archived mark stay, and the details become those of the latest occurrence. An occurrence that is
-// older than the latest one only counts, because events of several agents arrive out of order.
-func Merge(f *Finding, occ *Occurrence, now time.Time) {
-	f.Service.Count += max(1, occ.Count)
-	if now := At(now); now.After(f.UpdatedAt.Time) {
-		f.UpdatedAt = now
+// Merge adds repeats, which are a finding of the same id made by [New] or [Samples], to a finding that exists: the count
+// rises, updatedAt and eventLastSeen move, createdAt, eventFirstSeen, the archived mark and feedback stay, and the details
+// become those of the latest occurrence. An occurrence that is older than the latest one only counts, because events of
+// several agents arrive out of order.
+func Merge(f, repeats *Finding) {
+	f.Service.Count += repeats.Service.Count
+	if repeats.UpdatedAt.After(f.UpdatedAt.Time) {
+		f.UpdatedAt = repeats.UpdatedAt
 	}
-	t := At(occ.Time)
-	if t.Before(f.Service.EventFirstSeen.Time) {
-		f.Service.EventFirstSeen = t
+	if repeats.Service.EventFirstSeen.Before(f.Service.EventFirstSeen.Time) {
+		f.Service.EventFirstSeen = repeats.Service.EventFirstSeen
 	}
-	if t.Before(f.Service.EventLastSeen.Time) {
+	if repeats.Service.EventLastSeen.Before(f.Service.EventLastSeen.Time) {
 		return
 	}
-	f.Service.EventLastSeen = t
-	f.describe(occ)
+	f.Service.EventLastSeen = repeats.Service.EventLastSeen
+	f.Severity, f.Title, f.Description, f.Resource = repeats.Severity, repeats.Title, repeats.Description, repeats.Resource
+	f.Service.Action, f.Service.RuntimeDetails = repeats.Service.Action, repeats.Service.RuntimeDetails
+	f.Service.Evidence, f.Service.AdditionalInfo = repeats.Service.Evidence, repeats.Service.AdditionalInfo
 }
 
 // describe sets everything that the latest occurrence decides.

@@ -31,15 +31,6 @@ func Samples(names []string, id Identity, now time.Time) ([]*Finding, error) {
 	return samples, nil
 }
 
-// MergeSample adds a repeated sample to the one that is stored.
-func MergeSample(stored, repeat *Finding) {
-	count, archived := stored.Service.Count+repeat.Service.Count, stored.Service.Archived
-	created, first := stored.CreatedAt, stored.Service.EventFirstSeen
-	*stored = *repeat
-	stored.CreatedAt, stored.Service.EventFirstSeen = created, first
-	stored.Service.Count, stored.Service.Archived = count, archived
-}
-
 const (
 	placeholderProcess = "GeneratedFindingProcessName"
 	placeholderPath    = "GeneratedFindingPath"
