@@ -3,7 +3,10 @@ package ebpf
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -28,43 +31,153 @@ type Options struct {
 	Registerer prometheus.Registerer // nil means no metrics
 }
 
-// Source is the kernel sensor. It implements [sensor.Source]. New attaches it, so that the rings fill from then on; Run delivers.
-type Source struct{}
+// Source is the kernel sensor. It implements [sensor.Source]. New attaches it, so that the rings fill from then on; Run
+// delivers. Events of this process itself are never reported.
+type Source struct {
+	log       *slog.Logger
+	kernel    *kernel
+	delivered [event.KindCount]atomic.Uint64
+	malformed [event.KindCount]atomic.Uint64
+
+	running     atomic.Bool
+	unregister  func()
+	snapshotsMu sync.Mutex
+
+	mu     sync.Mutex // guards what follows, and the kernel's hooks
+	kinds  event.Kinds
+	closed bool
+	final  sensor.Stats // what Stats returns once closed
+}
 
 var _ sensor.Source = (*Source)(nil)
 
-var errSkeleton = errors.New("the eBPF sensor is being built")
+var errClosed = errors.New("the sensor is closed")
 
-// New loads the BPF programs and attaches those that the wanted kinds need. The error is one line that says what is missing.
-func New(opts Options) (*Source, error) { return nil, errSkeleton }
+// always are the kinds that are delivered whether wanted or not: without them no other event has a process.
+const always event.Kinds = 1<<event.KindFork | 1<<event.KindExec | 1<<event.KindExit
 
-// Check reports whether this process on this kernel can run the sensor: nil, or one line that says what is missing.
-func Check() error { return errSkeleton }
+// New loads the BPF programs and attaches those that the wanted kinds need. It fails with one line that says what is missing
+// if fork, exec and exit cannot be watched; another hook that this kernel lacks is logged and listed by [Source.Hooks].
+func New(opts Options) (*Source, error) {
+	log := opts.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	if err := Check(); err != nil {
+		return nil, err
+	}
+	k, err := load(opts)
+	if err != nil {
+		return nil, err
+	}
+	s := &Source{log: log, kernel: k}
+	if err := s.SetKinds(opts.Kinds); err != nil {
+		s.Close()
+		return nil, err
+	}
+	for i := range k.hooks {
+		if h := &k.hooks[i]; h.err != nil {
+			log.Warn("hook not available", "hook", h.section, "error", h.err)
+		}
+	}
+	if s.unregister, err = register(opts.Registerer, s); err != nil {
+		s.Close()
+		return nil, fmt.Errorf("registering metrics: %w", err)
+	}
+	return s, nil
+}
+
+// Run implements [sensor.Source].
+func (s *Source) Run(ctx context.Context, sink func(*sensor.Record)) error {
+	if !s.running.CompareAndSwap(false, true) {
+		return errors.New("the sensor runs already, or has run")
+	}
+	r, err := newReader(s)
+	if err != nil {
+		return fmt.Errorf("opening the rings: %w", err)
+	}
+	defer r.close()
+	return r.run(ctx, sink)
+}
+
+// SetKinds implements [sensor.Source]. Hooks that no wanted kind needs are detached, because even an idle one on a
+// system call costs every call of the host. A kind whose hooks this kernel lacks is no error; see [Source.Hooks].
+func (s *Source) SetKinds(k event.Kinds) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return errClosed
+	}
+	k |= always
+	// Switch off before detaching and on after attaching, so that what is made is always what was asked for.
+	s.kernel.control.setWanted(s.kinds & k)
+	err := s.kernel.attach(k)
+	s.kernel.control.setWanted(k)
+	s.kinds = k
+	return err
+}
+
+// Stats implements [sensor.Source]. Dropped counts what the kernel lost and records that could not be decoded.
+func (s *Source) Stats() sensor.Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return s.final
+	}
+	return s.stats()
+}
+
+func (s *Source) stats() sensor.Stats {
+	var st sensor.Stats
+	losses := s.kernel.losses()
+	for k := range st.Delivered {
+		st.Delivered[k] = s.delivered[k].Load()
+		st.Dropped[k] = s.malformed[k].Load()
+		for _, n := range losses[k] {
+			st.Dropped[k] += n
+		}
+	}
+	return st
+}
+
+// Close implements [sensor.Source]. It must not be called while Run runs: end Run's context and let it return first.
+func (s *Source) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	if s.unregister != nil {
+		s.unregister()
+	}
+	s.final = s.stats()
+	s.closed = true
+	return s.kernel.close()
+}
 
 // Hook is one place in the kernel where the sensor can listen.
 type Hook struct {
-	Name     string      // the section, for example "tracepoint/syscalls/sys_exit_openat"
+	Name     string      // the program's section, for example "tracepoint/syscalls/sys_exit_openat"
 	Kinds    event.Kinds // the kinds it serves
 	Attached bool
-	Reason   string // why it was chosen, or why it is not attached
+	Reason   string // why it is there, or why it is not attached
 }
 
 // Hooks lists every hook the sensor knows and whether it is attached now. Safe at any time.
-func (s *Source) Hooks() []Hook { return nil }
-
-// Run implements [sensor.Source].
-func (s *Source) Run(ctx context.Context, sink func(*sensor.Record)) error { return errSkeleton }
-
-// Snapshot delivers one record of KindExec for every process that runs now, within the scope: what an exec record would
-// say, as far as the kernel still knows. (PID, Start) of a record equals that of the process's later events exactly. It returns when
-// all are delivered; call it after New and before Run, so that nothing falls between the two.
-func (s *Source) Snapshot(ctx context.Context, sink func(*sensor.Record)) error { return errSkeleton }
-
-// SetKinds implements [sensor.Source].
-func (s *Source) SetKinds(k event.Kinds) error { return errSkeleton }
-
-// Stats implements [sensor.Source].
-func (s *Source) Stats() sensor.Stats { return sensor.Stats{} }
-
-// Close implements [sensor.Source].
-func (s *Source) Close() error { return nil }
+func (s *Source) Hooks() []Hook {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	hooks := make([]Hook, 0, len(s.kernel.hooks))
+	for i := range s.kernel.hooks {
+		h := &s.kernel.hooks[i]
+		v := Hook{Name: h.section, Kinds: h.kinds, Attached: h.link != nil, Reason: h.why}
+		switch {
+		case h.err != nil:
+			v.Reason = h.err.Error()
+		case !v.Attached && h.kinds&s.kinds == 0:
+			v.Reason = "no wanted kind needs it"
+		}
+		hooks = append(hooks, v)
+	}
+	return hooks
+}

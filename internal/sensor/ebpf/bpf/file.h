@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Files opened for writing, when the call returns. A success is described by the file that the kernel opened, never by the string
+ * that the program passed; a failure has only that string.
+ */
+#pragma once
+#include "path.h"
+
+struct open_how {
+	u64 flags, mode, resolve;
+};
+
+/* Devices that hold nothing: writing to them is no event. The kernel's dev_t. */
+INLINE bool is_sink(struct inode *inode)
+{
+	u32 rdev;
+
+	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) != S_IFCHR)
+		return false;
+	rdev = BPF_CORE_READ(inode, i_rdev);
+	return rdev == (1 << 20 | 3) || rdev == (1 << 20 | 5) || rdev == (1 << 20 | 7) || rdev == (5 << 20 | 0); /* null, zero, full, tty */
+}
+
+INLINE bool intends_to_write(u64 flags)
+{
+	return flags & (O_ACCMODE | O_CREAT | O_TRUNC);
+}
+
+INLINE int opened(struct task_struct *task, s64 result, const void *name, u64 flags)
+{
+	struct open_record *r;
+	struct scratch *s;
+	struct file *file = NULL;
+	struct inode *inode = NULL;
+	u32 mode, off = sizeof(*r);
+	u8 form = PATH_GIVEN;
+	long got;
+
+	if (outside(task))
+		return 0;
+	if (result >= 0) {
+		file = file_of(task, result);
+		mode = BPF_CORE_READ(file, f_mode);
+		if (mode & FMODE_PATH)
+			return 0;
+		if ((flags & O_ACCMODE) && !(mode & FMODE_WRITE)) {
+			/* Another thread has closed or replaced the descriptor already. What is left is what was asked for. */
+			file = NULL;
+		} else if (!(mode & (FMODE_WRITE | FMODE_CREATED)) && !(flags & O_TRUNC)) {
+			return 0;
+		} else {
+			inode = BPF_CORE_READ(file, f_inode);
+			if (is_sink(inode))
+				return 0;
+		}
+	} else if (result <= -ERESTARTSYS) { /* it will be started again */
+		return 0;
+	}
+	s = claim();
+	if (!s) {
+		lose(KIND_OPEN, LOSS_SCRATCH);
+		return 0;
+	}
+	r = (void *)s->data;
+	__builtin_memset(r, 0, sizeof(*r));
+	r->flags = flags;
+	if (file) {
+		r->inode = BPF_CORE_READ(inode, i_ino);
+		r->dev = BPF_CORE_READ(inode, i_sb, s_dev);
+		r->path_len = append_path(s, off, PATH_MAX, &file->f_path, task, &form);
+		r->path_form = form;
+	} else if (name) {
+		got = bpf_probe_read_user_str(&s->data[off], PATH_MAX, name);
+		if (got > 0)
+			r->path_len = got - 1;
+	}
+	off += r->path_len;
+	fill(&r->header, KIND_OPEN, off, result < 0 ? -result : 0, task);
+	if (off > SCRATCH_SIZE)
+		off = SCRATCH_SIZE;
+	if (bpf_ringbuf_output(&activity, s->data, off, activity_flags()))
+		lose(KIND_OPEN, LOSS_RING);
+	release(s);
+	return 0;
+}
+
+SEC("tracepoint/syscalls/sys_exit_openat")
+int on_openat(struct sys_exit *ctx)
+{
+	if (!wants(KIND_OPEN))
+		return 0;
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs *regs = (void *)bpf_task_pt_regs(task);
+	u64 flags = ARG3(regs);
+	if (!intends_to_write(flags))
+		return 0;
+	return opened(task, ctx->result, (void *)ARG2(regs), flags);
+}
+
+/* The flags are in memory that the program may have changed since, so a success is judged by the file alone. */
+SEC("tracepoint/syscalls/sys_exit_openat2")
+int on_openat2(struct sys_exit *ctx)
+{
+	struct open_how how = {};
+
+	if (!wants(KIND_OPEN))
+		return 0;
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs *regs = (void *)bpf_task_pt_regs(task);
+	bpf_probe_read_user(&how, sizeof(how), (void *)ARG3(regs));
+	if (ctx->result >= 0)
+		how.flags &= ~(u64)O_ACCMODE;
+	if (ctx->result < 0 && !intends_to_write(how.flags))
+		return 0;
+	return opened(task, ctx->result, (void *)ARG2(regs), how.flags);
+}
+
+SEC("tracepoint/syscalls/sys_exit_open_by_handle_at")
+int on_open_by_handle_at(struct sys_exit *ctx)
+{
+	if (!wants(KIND_OPEN))
+		return 0;
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs *regs = (void *)bpf_task_pt_regs(task);
+	u64 flags = ARG3(regs);
+	if (!intends_to_write(flags))
+		return 0;
+	return opened(task, ctx->result, NULL, flags);
+}
+
+#if defined(__TARGET_ARCH_x86)
+SEC("tracepoint/syscalls/sys_exit_open")
+int on_open(struct sys_exit *ctx)
+{
+	if (!wants(KIND_OPEN))
+		return 0;
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs *regs = (void *)bpf_task_pt_regs(task);
+	u64 flags = ARG2(regs);
+	if (!intends_to_write(flags))
+		return 0;
+	return opened(task, ctx->result, (void *)ARG1(regs), flags);
+}
+
+SEC("tracepoint/syscalls/sys_exit_creat")
+int on_creat(struct sys_exit *ctx)
+{
+	if (!wants(KIND_OPEN))
+		return 0;
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs *regs = (void *)bpf_task_pt_regs(task);
+	return opened(task, ctx->result, (void *)ARG1(regs), O_WRONLY | O_CREAT | O_TRUNC);
+}
+#endif

@@ -1,0 +1,117 @@
+package ebpf
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+
+	"vedette.dev/vedette/internal/event"
+)
+
+// hook is one program, the place where it is attached, and the kinds that need it there.
+type hook struct {
+	program string
+	section string
+	kinds   event.Kinds
+	why     string
+	attach  func(*kernel, *ebpf.Program) (io.Closer, error)
+
+	prog *ebpf.Program
+	link io.Closer
+	err  error // why it could not be loaded or attached
+}
+
+var errNoCgroup2 = errors.New("there is no cgroup v2 hierarchy")
+
+const (
+	whyLifecycle = "costs nothing while processes only run"
+	whySyscall   = "exit only: arguments are still in the registers, and entry hooks would add to every system call"
+	whyCgroup    = "sees the kernel's copy of the address, whatever call brought it"
+	whyPackets   = "messages as they leave and reach the socket"
+)
+
+// hookTable lists all hooks of this kernel's architecture.
+func hookTable() []hook {
+	only := func(ks ...event.Kind) (set event.Kinds) {
+		for _, k := range ks {
+			set = set.With(k)
+		}
+		return set
+	}
+	network := only(event.KindConnect, event.KindDNS)
+	return []hook{
+		{program: bpfProgOnFork, kinds: only(event.KindFork), why: whyLifecycle, attach: tracing},
+		{program: bpfProgOnExec, kinds: only(event.KindExec), why: whyLifecycle, attach: tracing},
+		{program: bpfProgOnExit, kinds: only(event.KindExit), why: whyLifecycle, attach: tracing},
+		{program: bpfProgOnConnect4, kinds: network, why: whyCgroup, attach: onCgroup(ebpf.AttachCGroupInet4Connect)},
+		{program: bpfProgOnConnect6, kinds: network, why: whyCgroup, attach: onCgroup(ebpf.AttachCGroupInet6Connect)},
+		{program: bpfProgOnSendmsg4, kinds: network, why: whyCgroup, attach: onCgroup(ebpf.AttachCGroupUDP4Sendmsg)},
+		{program: bpfProgOnSendmsg6, kinds: network, why: whyCgroup, attach: onCgroup(ebpf.AttachCGroupUDP6Sendmsg)},
+		{program: bpfProgOnBind4, kinds: only(event.KindBind), why: whyCgroup, attach: onCgroup(ebpf.AttachCGroupInet4Bind)},
+		{program: bpfProgOnBind6, kinds: only(event.KindBind), why: whyCgroup, attach: onCgroup(ebpf.AttachCGroupInet6Bind)},
+		{program: bpfProgOnEgress, kinds: only(event.KindDNS), why: whyPackets, attach: onCgroup(ebpf.AttachCGroupInetEgress)},
+		{program: bpfProgOnIngress, kinds: only(event.KindDNS), why: whyPackets, attach: onCgroup(ebpf.AttachCGroupInetIngress)},
+		{program: bpfProgOnConnect, kinds: only(event.KindConnect), why: whySyscall, attach: tracepoint("sys_exit_connect")},
+		{program: bpfProgOnBind, kinds: only(event.KindBind), why: whySyscall, attach: tracepoint("sys_exit_bind")},
+		{program: bpfProgOnOpenat, kinds: only(event.KindOpen), why: whySyscall, attach: tracepoint("sys_exit_openat")},
+		{program: bpfProgOnOpenat2, kinds: only(event.KindOpen), why: whySyscall, attach: tracepoint("sys_exit_openat2")},
+		{program: bpfProgOnOpenByHandleAt, kinds: only(event.KindOpen), why: whySyscall, attach: tracepoint("sys_exit_open_by_handle_at")},
+		{program: "on_open", kinds: only(event.KindOpen), why: whySyscall, attach: tracepoint("sys_exit_open")},
+		{program: "on_creat", kinds: only(event.KindOpen), why: whySyscall, attach: tracepoint("sys_exit_creat")},
+		{program: bpfProgOnPtrace, kinds: only(event.KindPtrace), why: whySyscall, attach: tracepoint("sys_exit_ptrace")},
+	}
+}
+
+func tracing(_ *kernel, p *ebpf.Program) (io.Closer, error) {
+	return link.AttachTracing(link.TracingOptions{Program: p})
+}
+
+func tracepoint(name string) func(*kernel, *ebpf.Program) (io.Closer, error) {
+	return func(k *kernel, p *ebpf.Program) (io.Closer, error) {
+		if k.tracefs == nil {
+			t, err := openTracefs()
+			if err != nil {
+				return nil, err
+			}
+			k.tracefs = t
+		}
+		return attachTracepoint(k.tracefs, "syscalls", name, p)
+	}
+}
+
+func onCgroup(at ebpf.AttachType) func(*kernel, *ebpf.Program) (io.Closer, error) {
+	return func(k *kernel, p *ebpf.Program) (io.Closer, error) {
+		if k.cgroup == "" {
+			return nil, errNoCgroup2
+		}
+		return link.AttachCgroup(link.CgroupOptions{Path: k.cgroup, Attach: at, Program: p})
+	}
+}
+
+// attach makes the attached hooks those that serve one of the kinds. It fails only for the hooks that every source needs.
+func (k *kernel) attach(kinds event.Kinds) error {
+	var errs []error
+	for i := range k.hooks {
+		h := &k.hooks[i]
+		switch wanted := h.kinds&kinds != 0; {
+		case wanted && h.link == nil && h.prog != nil:
+			h.link, h.err = h.attach(k, h.prog)
+			if h.err != nil {
+				h.link = nil
+				h.err = fmt.Errorf("attaching %s: %w", h.section, h.err)
+			}
+		case !wanted && h.link != nil:
+			if err := h.link.Close(); err != nil {
+				errs = append(errs, fmt.Errorf("detaching %s: %w", h.section, err))
+			}
+			h.link = nil
+		}
+		if h.kinds&always != 0 && h.err != nil {
+			errs = append(errs, h.err)
+		}
+	}
+	return errors.Join(errs...)
+}
