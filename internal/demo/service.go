@@ -2,17 +2,20 @@ package demo
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
 
-	"vedette.dev/vedette/internal/event"
 	"vedette.dev/vedette/internal/inventory"
+	"vedette.dev/vedette/internal/simulate"
 	"vedette.dev/vedette/internal/simulate/sandbox"
 )
 
@@ -46,6 +49,7 @@ type service struct {
 type agentProcess struct {
 	binary string
 	args   func(scope, state string) []string // without argv[0]
+	env    []string                           // added to ours
 	folder string                             // for states and logs
 }
 
@@ -55,7 +59,7 @@ type task struct {
 	container sandbox.Container
 	agent     *exec.Cmd
 	agentGone chan struct{} // closed when the agent's process was reaped
-	namesFile string
+	folder    string        // the agent's state and log
 }
 
 func newService(runtime sandbox.Runtime, spec sandbox.Spec, accountID, region string, agent agentProcess) *service {
@@ -111,6 +115,9 @@ func (s *service) start(ctx context.Context) (*task, error) {
 	}
 	t.container = container
 	info := container.Info()
+	if err := simulate.Ready(ctx, container); err != nil {
+		return t, errors.Join(err, container.Remove(ctx))
+	}
 	t.seen = inventory.Task{
 		Kind: "ecs", Cluster: clusterName, ClusterARN: s.clusterARN(), Service: serviceName, ARN: arn,
 		TaskDefinition: familyName + ":" + revision, LaunchType: "FARGATE", LastStatus: "RUNNING", StartedAt: info.StartedAt,
@@ -131,6 +138,7 @@ func (s *service) start(ctx context.Context) (*task, error) {
 // would be told by the task metadata endpoint: that works for every runtime.
 func (s *service) startAgent(t *task, id string, info sandbox.Info) error {
 	state := filepath.Join(s.agent.folder, id)
+	t.folder = state
 	if err := os.MkdirAll(state, 0o700); err != nil {
 		return fmt.Errorf("making the agent's folder: %w", err)
 	}
@@ -144,6 +152,7 @@ func (s *service) startAgent(t *task, id string, info sandbox.Info) error {
 	defer output.Close()
 	t.agent = exec.Command(s.agent.binary, s.agent.args(info.CgroupPath, state)...)
 	t.agent.Stdout, t.agent.Stderr = output, output
+	t.agent.Env = append(os.Environ(), s.agent.env...)
 	// It dies with the demo, and a Ctrl-C on the terminal is the demo's to handle.
 	t.agent.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := t.agent.Start(); err != nil {
@@ -232,5 +241,21 @@ func (s *service) close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-var _ inventory.Source = (*service)(nil)
-var _ = event.KindExec
+// agentLog returns the end of what a task's agent logged.
+func (s *service) agentLog(t *task) string {
+	text, err := os.ReadFile(filepath.Join(t.folder, "agent.log"))
+	if err != nil {
+		return err.Error()
+	}
+	if n := len(text) - 2000; n > 0 {
+		text = text[n:]
+	}
+	return strings.TrimSpace(string(text))
+}
+
+// taskID returns 32 random hex digits.
+func taskID() string {
+	var id [16]byte
+	rand.Read(id[:])
+	return hex.EncodeToString(id[:])
+}

@@ -1,0 +1,283 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/guardduty"
+	"github.com/aws/aws-sdk-go-v2/service/guardduty/types"
+
+	"vedette.dev/vedette/internal/app"
+	"vedette.dev/vedette/internal/simulate"
+	"vedette.dev/vedette/internal/simulate/sandbox"
+)
+
+type simulateCommand struct {
+	Types   []string      `arg:"" optional:"" help:"Finding types to reproduce; default all that are detected."`
+	List    bool          `help:"List what can be reproduced, and do nothing."`
+	Runtime string        `enum:"auto,docker,native" default:"auto" help:"How to make the container."`
+	Attack  bool          `name:"attack-only" help:"Only attack; do not look for findings."`
+	Wait    time.Duration `default:"10s" help:"How long to wait for each finding."`
+	Output  string        `enum:"table,json" default:"table" help:"table or json."`
+}
+
+// simulated is one line of the report.
+type simulated struct {
+	Type      string  `json:"type"`
+	Technique string  `json:"technique"`
+	Result    string  `json:"result"` // found, missed, skipped, attacked
+	Reason    string  `json:"reason,omitempty"`
+	FindingID string  `json:"findingId,omitempty"`
+	Seconds   float64 `json:"secondsToFinding,omitempty"` // from the first system call until the finding could be read
+}
+
+func (c simulateCommand) Run(ctx context.Context, g *globals) (err error) {
+	var chosen []simulate.Reproduction
+	for _, name := range c.Types {
+		r, ok := simulate.For(name)
+		if !ok {
+			return &usageError{fmt.Errorf("no reproduction for %q; 'vedette simulate --list' shows all", name)}
+		}
+		chosen = append(chosen, r)
+	}
+	if len(chosen) == 0 {
+		chosen = simulate.All()
+	}
+	if c.List {
+		return c.list(g, chosen)
+	}
+	if os.Geteuid() != 0 {
+		return errors.New("simulate must run as root: it makes a container of its own")
+	}
+
+	// Each technique gets a fresh container, so that each has its own finding and profile-less start.
+	options := simulate.Options{Log: g.log}
+	if c.Runtime != "auto" {
+		options.Runtime = c.Runtime
+	}
+	runtime, err := simulate.Open(ctx, options)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, runtime.Close()) }()
+	target, err := (simulate.Target{}).Complete()
+	if err != nil {
+		return err
+	}
+	var look *finder
+	if !c.Attack {
+		if look, err = newFinder(ctx, g, target); err != nil {
+			return fmt.Errorf("%w (to attack without looking for findings: --attack-only)", err)
+		}
+		defer func() { err = errors.Join(err, look.close(context.WithoutCancel(ctx))) }()
+	}
+
+	var report []simulated
+	missed := 0
+	for _, r := range chosen {
+		for _, t := range r.Techniques {
+			line, err := c.one(ctx, runtime, t, target, look)
+			if err != nil {
+				return err
+			}
+			if line.Result == "missed" {
+				missed++
+			}
+			report = append(report, line)
+			if c.Output == "table" {
+				fmt.Fprintf(g.errs, "%-9s %s by %s\n", line.Result, line.Type, line.Technique)
+			}
+		}
+	}
+	if c.Output == "json" {
+		err = printJSON(g.out, report)
+	} else {
+		t := newTable(g.out, "TYPE", "TECHNIQUE", "RESULT", "TIME TO FINDING", "FINDING")
+		for _, l := range report {
+			took := ""
+			if l.Seconds > 0 {
+				took = fmt.Sprintf("%.0f ms", l.Seconds*1000)
+			}
+			t.row(l.Type, l.Technique, strings.TrimSpace(l.Result+" "+l.Reason), took, l.FindingID)
+		}
+		err = t.flush()
+	}
+	if err == nil && missed > 0 {
+		err = fmt.Errorf("%d of %d attacks were not found", missed, len(report))
+	}
+	return err
+}
+
+func (c simulateCommand) list(g *globals, all []simulate.Reproduction) error {
+	if c.Output == "json" {
+		type technique struct{ Name, Summary, Evades string }
+		type reproduction struct {
+			Type, Summary string
+			Techniques    []technique
+		}
+		var out []reproduction
+		for _, r := range all {
+			one := reproduction{Type: r.Type, Summary: r.Summary}
+			for _, t := range r.Techniques {
+				one.Techniques = append(one.Techniques, technique{t.Name, t.Summary, t.Evades})
+			}
+			out = append(out, one)
+		}
+		return printJSON(g.out, out)
+	}
+	t := newTable(g.out, "TYPE", "TECHNIQUE", "WHAT IT DOES")
+	for _, r := range all {
+		for _, technique := range r.Techniques {
+			t.row(r.Type, technique.Name, technique.Summary)
+		}
+	}
+	return t.flush()
+}
+
+// one makes a container, attacks in it by one technique and looks for the finding.
+func (c simulateCommand) one(ctx context.Context, runtime sandbox.Runtime, t simulate.Technique, target simulate.Target, look *finder) (_ simulated, err error) {
+	line := simulated{Type: t.Type, Technique: t.Name}
+	spec, err := simulate.Spec(target)
+	if err != nil {
+		return line, err
+	}
+	container, err := runtime.Run(ctx, spec)
+	if err != nil {
+		return line, fmt.Errorf("making a container: %w", err)
+	}
+	defer func() { err = errors.Join(err, container.Remove(context.WithoutCancel(ctx))) }()
+	if err := simulate.Ready(ctx, container); err != nil {
+		return line, err
+	}
+	result, err := t.Run(ctx, container, target)
+	if err != nil {
+		return line, fmt.Errorf("%s by %s: %w", t.Type, t.Name, err)
+	}
+	if result.Skipped != "" {
+		line.Result, line.Reason = "skipped", result.Skipped
+		return line, nil
+	}
+	if look == nil {
+		line.Result = "attacked"
+		return line, nil
+	}
+	line.FindingID, err = look.find(ctx, t.Type, container.Info().ID, c.Wait)
+	if err != nil {
+		return line, err
+	}
+	line.Result = "missed"
+	if line.FindingID != "" {
+		line.Result = "found"
+		if at, ok := result.First(); ok {
+			line.Seconds = time.Since(at).Seconds()
+		}
+	}
+	return line, nil
+}
+
+// finder looks for findings of a running server. The simulation's hostile address is on a threat list while it lives.
+type finder struct {
+	client   *guardduty.Client
+	detector string
+	set      *string
+	list     string // file
+}
+
+func newFinder(ctx context.Context, g *globals, target simulate.Target) (*finder, error) {
+	data := app.Data(g.config.Data)
+	clients, err := data.Clients()
+	if err != nil {
+		return nil, err
+	}
+	f := &finder{client: clients.GuardDuty, list: filepath.Join(g.config.Data, "simulate-threats.txt")}
+	if f.detector, err = theDetector(ctx, f.client); err != nil {
+		return nil, err
+	}
+	text := fmt.Sprintf("# Made by vedette simulate: reserved documentation addresses.\n%s\n%s\n", target.Address, target.Address6)
+	if err := os.WriteFile(f.list, []byte(text), 0o600); err != nil {
+		return nil, fmt.Errorf("writing the threat list: %w", err)
+	}
+	name := "vedette-simulate-" + netip.AddrPortFrom(target.Address, uint16(os.Getpid()%65536)).String()
+	made, err := f.client.CreateThreatIntelSet(ctx, &guardduty.CreateThreatIntelSetInput{
+		DetectorId: &f.detector, Name: &name, Format: types.ThreatIntelSetFormatTxt, Location: aws.String("file://" + f.list), Activate: aws.Bool(true),
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("creating the threat list: %w", err), os.Remove(f.list))
+	}
+	f.set = made.ThreatIntelSetId
+	for range 100 {
+		got, err := f.client.GetThreatIntelSet(ctx, &guardduty.GetThreatIntelSetInput{DetectorId: &f.detector, ThreatIntelSetId: f.set})
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("asking for the threat list: %w", err), f.close(ctx))
+		}
+		if got.Status == types.ThreatIntelSetStatusActive {
+			return f, nil
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return nil, errors.Join(errors.New("the threat list did not become active"), f.close(ctx))
+}
+
+// find waits for a finding of the type in the container, and returns its id, "" if none came.
+func (f *finder) find(ctx context.Context, findingType, container string, limit time.Duration) (string, error) {
+	deadline := time.Now().Add(limit)
+	for {
+		list, err := f.client.ListFindings(ctx, &guardduty.ListFindingsInput{
+			DetectorId:      &f.detector,
+			FindingCriteria: &types.FindingCriteria{Criterion: map[string]types.Condition{"type": {Equals: []string{findingType}}}},
+			SortCriteria:    &types.SortCriteria{AttributeName: aws.String("updatedAt"), OrderBy: types.OrderByDesc},
+		})
+		if err != nil {
+			return "", fmt.Errorf("listing findings: %w", err)
+		}
+		if len(list.FindingIds) > 0 {
+			got, err := f.client.GetFindings(ctx, &guardduty.GetFindingsInput{DetectorId: &f.detector, FindingIds: list.FindingIds})
+			if err != nil {
+				return "", fmt.Errorf("getting findings: %w", err)
+			}
+			at := slices.IndexFunc(got.Findings, func(x types.Finding) bool {
+				r := x.Resource
+				if r == nil {
+					return false
+				}
+				if d := r.ContainerDetails; d != nil && aws.ToString(d.Id) == container {
+					return true
+				}
+				if e := r.EcsClusterDetails; e != nil && e.TaskDetails != nil {
+					return slices.ContainsFunc(e.TaskDetails.Containers, func(c types.Container) bool { return aws.ToString(c.Id) == container })
+				}
+				return false
+			})
+			if at >= 0 {
+				return aws.ToString(got.Findings[at].Id), nil
+			}
+		}
+		if time.Now().After(deadline) {
+			return "", nil
+		}
+		select {
+		case <-ctx.Done():
+			return "", ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// close removes the threat list.
+func (f *finder) close(ctx context.Context) error {
+	ctx, done := context.WithTimeout(ctx, 10*time.Second)
+	defer done()
+	_, err := f.client.DeleteThreatIntelSet(ctx, &guardduty.DeleteThreatIntelSetInput{DetectorId: &f.detector, ThreatIntelSetId: f.set})
+	if err != nil {
+		err = fmt.Errorf("deleting the threat list: %w", err)
+	}
+	return errors.Join(err, os.Remove(f.list))
+}
