@@ -19,7 +19,7 @@ type decoder struct {
 	rec  sensor.Record
 	peer []byte // of a unix connect: the peer's own name, where it differs from the name that was given
 
-	first, second, third []byte // paths put together
+	first, second, third []byte // paths put together, reused
 }
 
 var (
@@ -36,7 +36,7 @@ func fixed[T any](raw []byte) (*T, []byte, error) {
 	return (*T)(unsafe.Pointer(unsafe.SliceData(raw))), raw[size:], nil
 }
 
-// strings cuts the variable parts off a record, one after the other.
+// parts cuts the variable parts off a record, one after the other.
 type parts struct {
 	rest  []byte
 	short bool
@@ -182,29 +182,16 @@ func (d *decoder) socket(raw []byte) error {
 		s.Local, s.Remote = endpoints(&r.Ends)
 		return nil
 	}
+	given := unixName(path)
 	d.first = d.first[:0]
-	if name := unixName(path); len(name) > 0 && name[0] != '/' && name[0] != '@' {
-		d.second = appendPath(d.second[:0], cwd, r.CwdForm)
-		d.first = append(append(d.first, d.second...), '/')
-		d.first = append(d.first, name...)
-	} else {
-		d.first = append(d.first, name...)
+	if len(given) > 0 && given[0] != '/' && given[0] != 0 {
+		d.first = append(appendPath(d.first, cwd, r.CwdForm), '/')
 	}
-	if len(d.first) > 0 && path[0] == 0 {
-		d.first[0] = '@'
-	} else {
-		d.first = clean(d.first)
-	}
+	d.first = appendUnixName(d.first, given)
 	s.Path = d.first
-
-	d.third = append(d.third[:0], unixName(peer)...)
-	if len(d.third) > 0 && peer[0] == 0 {
-		d.third[0] = '@'
-	} else {
-		d.third = clean(d.third)
-	}
+	d.third = appendUnixName(d.third[:0], unixName(peer))
 	// A relative name is relative to the directory of whoever bound it, which is not known.
-	if len(d.third) > 0 && (d.third[0] == '/' || peer[0] == 0) && !bytes.Equal(d.third, d.first) {
+	if len(d.third) > 0 && (d.third[0] == '/' || d.third[0] == '@' && peer[0] == 0) && !bytes.Equal(d.third, d.first) {
 		d.peer = d.third
 	}
 	return nil
@@ -254,6 +241,17 @@ func unixName(b []byte) []byte {
 		}
 	}
 	return b
+}
+
+// appendUnixName appends a socket's name and returns the whole: abstract ones with @ for their NUL, paths cleaned.
+func appendUnixName(dst, name []byte) []byte {
+	start := len(dst)
+	dst = append(dst, name...)
+	if len(name) > 0 && name[0] == 0 {
+		dst[start] = '@'
+		return dst
+	}
+	return clean(dst)
 }
 
 func endpoints(e *bpfEndpoints) (local, remote netip.AddrPort) {
