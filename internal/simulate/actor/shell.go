@@ -46,7 +46,9 @@ func reverseShell(args []string) error {
 	c := exec.Command(command[0], command[1:]...)
 	c.Stdout, c.Stderr = os.Stdout, os.Stderr
 	c.WaitDelay = time.Second
-	report(now(), "connect", peer.String(), nil)
+	if !reportsItself(args[0]) {
+		report(now(), "connect", peer.String(), nil)
+	}
 	if err := c.Start(); err != nil {
 		return err
 	}
@@ -69,6 +71,9 @@ func reverseShell(args []string) error {
 	}
 	return nil
 }
+
+// reportsItself says whether the victim is an actor that reports the moment of its own connect(2), which is more exact.
+func reportsItself(how string) bool { return how == "dup" || how == "dup-bash" || how == "renamed" }
 
 // fifo is where this process makes a named pipe, if it does.
 func fifo() string { return fmt.Sprintf("/tmp/f%d", os.Getpid()) }
