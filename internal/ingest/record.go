@@ -1,0 +1,172 @@
+package ingest
+
+import (
+	"context"
+	"time"
+
+	"vedette.dev/vedette/internal/bus"
+	"vedette.dev/vedette/internal/finding"
+	"vedette.dev/vedette/internal/store"
+)
+
+// record merges a finding into the one that is stored. A new finding is published at once; repeats are published together
+// when the detector's publishing interval since then is over, archived or not.
+func (i *Ingester) record(tx *store.Tx, d *finding.Detector, f *finding.Finding) error {
+	row, exists, err := tx.Finding(f.ID)
+	if err != nil {
+		return err
+	}
+	if !exists {
+		row = store.FindingRow{NextPublish: time.Time{}}
+		if err := i.publish(tx, f); err != nil {
+			return err
+		}
+		row.State = []byte(i.now().UTC().Format(time.RFC3339Nano))
+		i.metrics.findings.WithLabelValues(f.Type, "new").Inc()
+		return tx.PutFinding(rowOf(row, f))
+	}
+	stored, err := finding.Parse(row.JSON)
+	if err != nil {
+		return err
+	}
+	finding.Merge(stored, f)
+	if row.NextPublish.IsZero() {
+		published, err := time.Parse(time.RFC3339Nano, string(row.State))
+		if err != nil {
+			published = row.CreatedAt
+		}
+		row.NextPublish = published.Add(d.PublishInterval())
+		if now := i.now(); row.NextPublish.Before(now) {
+			row.NextPublish = now
+		}
+		tx.AfterCommit(i.wake)
+	}
+	i.metrics.findings.WithLabelValues(f.Type, "repeat").Inc()
+	return tx.PutFinding(rowOf(row, stored))
+}
+
+// rowOf fills the columns of a row from the finding. State and NextPublish stay, and the mark that it is archived is the
+// column's: it may have been set while f was in memory.
+func rowOf(row store.FindingRow, f *finding.Finding) store.FindingRow {
+	if row.ID != "" {
+		f.Service.Archived = row.Archived
+	}
+	row.ID, row.DetectorID, row.Type = f.ID, f.Service.DetectorID, f.Type
+	row.ResourceKey, row.Severity, row.Archived, row.Sample = f.ResourceKey(), f.Severity, f.Service.Archived, f.Sample()
+	row.CreatedAt, row.UpdatedAt = f.CreatedAt.Time, f.UpdatedAt.Time
+	row.FirstSeen, row.LastSeen = f.Service.EventFirstSeen.Time, f.Service.EventLastSeen.Time
+	row.Count = f.Service.Count
+	text, err := f.JSON()
+	if err != nil {
+		// A finding is plain data that always marshals.
+		panic(err)
+	}
+	row.JSON = text
+	return row
+}
+
+// publish puts the event about a finding on the default bus.
+func (i *Ingester) publish(tx *store.Tx, f *finding.Finding) error {
+	detail, err := f.Detail()
+	if err != nil {
+		return err
+	}
+	return i.o.Publish(tx, bus.DefaultBus, bus.Event{
+		DetailType: "GuardDuty Finding",
+		Source:     "aws.guardduty",
+		Account:    i.o.AccountID,
+		Region:     i.o.Region,
+		Time:       f.UpdatedAt.Time,
+		Resources:  []string{},
+		Detail:     detail,
+	})
+}
+
+// publishDue publishes the findings whose repeats were gathered long enough, and returns when the next is due.
+func (i *Ingester) publishDue(ctx context.Context) (next time.Time, err error) {
+	for {
+		published := 0
+		err := i.o.Store.Update(ctx, func(tx *store.Tx) error {
+			rows, err := tx.DueFindings(i.now(), 100)
+			if err != nil {
+				return err
+			}
+			for _, row := range rows {
+				f, err := finding.Parse(row.JSON)
+				if err != nil {
+					return err
+				}
+				if err := i.publish(tx, f); err != nil {
+					return err
+				}
+				row.NextPublish = time.Time{}
+				row.State = []byte(i.now().UTC().Format(time.RFC3339Nano))
+				if err := tx.PutFinding(row); err != nil {
+					return err
+				}
+			}
+			published = len(rows)
+			next, _, err = tx.NextPublish()
+			return err
+		})
+		if err != nil {
+			return time.Time{}, err
+		}
+		i.metrics.published.Add(float64(published))
+		if published < 100 {
+			return next, nil
+		}
+	}
+}
+
+// CreateSamples makes one sample finding of each type, or of every type when there is none given, stores and publishes
+// them at once. A sample that is made again raises the count of the one that is there. The error is
+// *finding.UnknownTypeError where a type does not exist; without a detector nothing happens.
+func (i *Ingester) CreateSamples(ctx context.Context, types []string) error {
+	return i.o.Store.Update(ctx, func(tx *store.Tx) error {
+		entries, err := detectors.List(tx, "", "", 1)
+		if err != nil {
+			return err
+		}
+		id := finding.Identity{AccountID: i.o.AccountID, Region: i.o.Region}
+		if len(entries) > 0 {
+			id.DetectorID = entries[0].Value.ID
+		}
+		samples, err := finding.Samples(types, id, i.now())
+		if err != nil || len(entries) == 0 {
+			return err
+		}
+		for _, f := range samples {
+			row, exists, err := tx.Finding(f.ID)
+			if err != nil {
+				return err
+			}
+			if exists {
+				stored, err := finding.Parse(row.JSON)
+				if err != nil {
+					return err
+				}
+				finding.Merge(stored, f)
+				f = stored
+				f.Service.Archived = row.Archived
+			}
+			// Samples are made to see them arrive: repeats do not wait for the publishing interval.
+			row.State, row.NextPublish = []byte(i.now().UTC().Format(time.RFC3339Nano)), time.Time{}
+			if err := i.publish(tx, f); err != nil {
+				return err
+			}
+			if err := tx.PutFinding(rowOf(row, f)); err != nil {
+				return err
+			}
+			i.metrics.findings.WithLabelValues(f.Type, "sample").Inc()
+		}
+		return nil
+	})
+}
+
+func (i *Ingester) wake() {
+	select {
+	case i.due <- struct{}{}:
+	default:
+	}
+}
