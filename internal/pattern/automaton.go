@@ -7,16 +7,20 @@ import "slices"
 // and the states that are alive at once are followed together.
 type automaton struct {
 	states []state
-	build  map[string]int32 // while building: state and element → state
+	edges  []edge
+	tables [][256]uint32 // by byte: 1 + the first of a state's edges with it, 0 for none
+	lists  [][]int32     // conjunctions found; number 0 is empty
+	draft  *draft        // while patterns are added
 }
 
+// state is a state of the finished automaton.
 type state struct {
-	edges []edge   // in the order of their bytes; several for one byte where patterns with and without case part
-	wide  []uint16 // by byte: 1 + the index of its first edge, 0 for none; nil when there are few edges
-	star  int32    // the looping state that is alive whenever this one is, -1 for none
-	loop  bool
-	any   []int32 // conjunctions found as soon as the state is reached
-	end   []int32 // conjunctions found when the string ends here
+	first, last uint32 // its edges, in the order of their bytes; several for one byte where patterns with and without case part
+	table       int32  // for a state with many edges, -1 for none
+	star        int32  // the looping state that is alive whenever this one is, -1 for none
+	any         uint32 // list of conjunctions found as soon as the state is reached
+	end         uint32 // list of conjunctions found when the string ends here
+	loop        bool
 }
 
 type edge struct {
@@ -24,21 +28,32 @@ type edge struct {
 	to int32
 }
 
+// draft is an automaton that patterns are being added to.
+type draft struct {
+	states []draftState
+	paths  map[string]int32 // state and element → state
+}
+
+type draftState struct {
+	edges    []edge
+	star     int32
+	loop     bool
+	any, end []int32
+}
+
 // manyEdges is from how many edges on a state uses a table.
 const manyEdges = 6
 
-func (a *automaton) newState() int32 {
-	a.states = append(a.states, state{star: -1})
-	return int32(len(a.states) - 1)
+// newDraft returns a draft with its first state, number 0.
+func newDraft() *draft {
+	d := &draft{paths: map[string]int32{}}
+	d.newState()
+	return d
 }
 
-// begin returns the state from which patterns are added.
-func (a *automaton) begin() int32 {
-	if len(a.states) == 0 {
-		a.build = map[string]int32{}
-		a.newState()
-	}
-	return 0
+func (d *draft) newState() int32 {
+	d.states = append(d.states, draftState{star: -1})
+	return int32(len(d.states) - 1)
 }
 
 // element is one step of a pattern: a star, or one of one or two byte sequences.
@@ -48,7 +63,7 @@ type element struct {
 }
 
 // add extends the path at from by an element and returns the state it leads to.
-func (a *automaton) add(from int32, e element) int32 {
+func (d *draft) add(from int32, e element) int32 {
 	id := string([]byte{byte(from >> 24), byte(from >> 16), byte(from >> 8), byte(from)})
 	switch {
 	case e.star:
@@ -58,57 +73,57 @@ func (a *automaton) add(from int32, e element) int32 {
 	default:
 		id += "2" + e.one + "\x00" + e.orElse
 	}
-	if to, ok := a.build[id]; ok {
+	if to, ok := d.paths[id]; ok {
 		return to
 	}
-	to := a.newState()
-	a.build[id] = to
+	to := d.newState()
+	d.paths[id] = to
 	if e.star {
-		a.states[to].loop = true
-		a.states[from].star = to
+		d.states[to].loop = true
+		d.states[from].star = to
 		return to
 	}
-	a.connect(from, to, e.one)
+	d.connect(from, to, e.one)
 	if e.orElse != "" {
-		a.connect(from, to, e.orElse)
+		d.connect(from, to, e.orElse)
 	}
 	return to
 }
 
 // connect leads from one state to another by a sequence of at least one byte.
-func (a *automaton) connect(from, to int32, s string) {
+func (d *draft) connect(from, to int32, s string) {
 	for i := 0; i < len(s); i++ {
 		next := to
 		if i+1 < len(s) {
-			next = a.newState()
+			next = d.newState()
 		}
-		a.states[from].edges = append(a.states[from].edges, edge{s[i], next})
+		d.states[from].edges = append(d.states[from].edges, edge{s[i], next})
 		from = next
 	}
 }
 
 // addString adds the bytes of s one by one, so that strings share what they have in common.
-func (a *automaton) addString(from int32, s string, reverse bool) int32 {
+func (d *draft) addString(from int32, s string, reverse bool) int32 {
 	for i := range len(s) {
 		if reverse {
 			i = len(s) - 1 - i
 		}
-		from = a.add(from, element{one: s[i : i+1]})
+		from = d.add(from, element{one: s[i : i+1]})
 	}
 	return from
 }
 
 // addFold adds the characters of a pattern that ignores case.
-func (a *automaton) addFold(from int32, elements []foldElement, reverse bool) int32 {
+func (d *draft) addFold(from int32, elements []foldElement, reverse bool) int32 {
 	for i := range elements {
 		e := element{one: elements[i].lower, orElse: elements[i].upper}
 		if reverse {
 			e = elements[len(elements)-1-i].reversed()
 		}
 		if e.orElse == "" {
-			from = a.addString(from, e.one, false)
+			from = d.addString(from, e.one, false)
 		} else {
-			from = a.add(from, e)
+			from = d.add(from, e)
 		}
 	}
 	return from
@@ -125,24 +140,35 @@ func (e foldElement) reversed() element {
 
 // finish makes the automaton ready for use.
 func (a *automaton) finish() {
-	a.build = nil
-	for i := range a.states {
-		s := &a.states[i]
-		slices.SortStableFunc(s.edges, func(x, y edge) int { return int(x.b) - int(y.b) })
-		if len(s.edges) >= manyEdges {
-			s.wide = make([]uint16, 256)
-			for j, e := range slices.Backward(s.edges) {
-				s.wide[e.b] = uint16(j + 1)
+	a.lists = [][]int32{nil}
+	list := func(ids []int32) uint32 {
+		if len(ids) == 0 {
+			return 0
+		}
+		a.lists = append(a.lists, ids)
+		return uint32(len(a.lists) - 1)
+	}
+	a.states = make([]state, len(a.draft.states))
+	for i := range a.draft.states {
+		d := &a.draft.states[i]
+		slices.SortStableFunc(d.edges, func(x, y edge) int { return int(x.b) - int(y.b) })
+		st := &a.states[i]
+		*st = state{first: uint32(len(a.edges)), star: d.star, loop: d.loop, table: -1, any: list(d.any), end: list(d.end)}
+		a.edges = append(a.edges, d.edges...)
+		st.last = uint32(len(a.edges))
+		if len(d.edges) >= manyEdges {
+			st.table = int32(len(a.tables))
+			a.tables = append(a.tables, [256]uint32{})
+			for j := st.last; j > st.first; j-- {
+				a.tables[st.table][a.edges[j-1].b] = j
 			}
 		}
 	}
+	a.draft = nil
 }
 
 // run reads s, from its end when reverse is set, and hands over the conjunctions it finds.
 func (a *automaton) run(s string, reverse bool, m *matcher) {
-	if a == nil {
-		return
-	}
 	m.alive = m.alive[:0]
 	m.generation()
 	a.enter(0, m)
@@ -163,14 +189,15 @@ func (a *automaton) run(s string, reverse bool, m *matcher) {
 			if st.loop {
 				a.enter(id, m)
 			}
-			j := 0
-			if st.wide != nil {
-				if j = int(st.wide[b]) - 1; j < 0 {
+			j := st.first
+			if st.table >= 0 {
+				if j = a.tables[st.table][b]; j == 0 {
 					continue
 				}
+				j--
 			}
-			for ; j < len(st.edges); j++ {
-				if e := st.edges[j]; e.b == b {
+			for ; j < st.last; j++ {
+				if e := a.edges[j]; e.b == b {
 					a.enter(e.to, m)
 				} else if e.b > b {
 					break
@@ -180,7 +207,7 @@ func (a *automaton) run(s string, reverse bool, m *matcher) {
 		spare, alive = alive, m.alive
 	}
 	for _, id := range alive {
-		m.candidates(a.states[id].end)
+		m.candidates(a.lists[a.states[id].end])
 	}
 	m.alive, m.spare = alive, spare
 }
@@ -190,8 +217,8 @@ func (a *automaton) enter(id int32, m *matcher) {
 	for id >= 0 && m.mark[id] != m.marked {
 		m.mark[id] = m.marked
 		st := &a.states[id]
-		if len(st.any) > 0 {
-			m.candidates(st.any)
+		if st.any != 0 {
+			m.candidates(a.lists[st.any])
 		}
 		m.alive = append(m.alive, id)
 		id = st.star

@@ -53,13 +53,20 @@ type index struct {
 	spans    *ranges // of numbers
 	v4       *ranges
 	v6       *ranges
-	present  []int32 // found by any leaf
+	broad    []broad // found by evaluating an alternative that most values satisfy
 	absent   []int32 // found when there is no leaf
 	probed   bool
 
 	// While compiling.
 	numberSpans, v4Spans, v6Spans []interval
 	exactValues                   int
+	broadIDs                      map[string]int
+}
+
+// broad is an alternative for which there is no index, exists or anything-but, and the conjunctions filed under it.
+type broad struct {
+	alternative  alternative
+	conjunctions []int32
 }
 
 // Compile compiles patterns. In what a matcher returns, a pattern is its index in the argument; nil patterns match nothing.
@@ -223,10 +230,6 @@ func (s *Set) file(id int32, shares []int) {
 	if p.absent {
 		f.absent = append(f.absent, id)
 	}
-	if slices.ContainsFunc(p.alternatives, func(a alternative) bool { return a.op == opExists || a.op == opAnythingBut }) {
-		f.present = append(f.present, id)
-		return
-	}
 	for text := range p.exact {
 		f.addString(text, id)
 	}
@@ -264,13 +267,13 @@ func (f *index) add(a *alternative, id int32) {
 	case opFalse:
 		f.no = append(f.no, id)
 	case opPrefix:
-		f.any(true, func(m *automaton) int32 { return m.addString(m.begin(), a.text, false) }, id)
+		f.any(true, func(d *draft) int32 { return d.addString(0, a.text, false) }, id)
 	case opSuffix:
-		f.any(false, func(m *automaton) int32 { return m.addString(m.begin(), a.text, true) }, id)
+		f.any(false, func(d *draft) int32 { return d.addString(0, a.text, true) }, id)
 	case opPrefixFold:
-		f.any(true, func(m *automaton) int32 { return m.addFold(m.begin(), a.fold, false) }, id)
+		f.any(true, func(d *draft) int32 { return d.addFold(0, a.fold, false) }, id)
 	case opSuffixFold:
-		f.any(false, func(m *automaton) int32 { return m.addFold(m.begin(), a.fold, true) }, id)
+		f.any(false, func(d *draft) int32 { return d.addFold(0, a.fold, true) }, id)
 	case opEqualFold:
 		if isASCII(a.text) {
 			if f.folded == nil {
@@ -280,9 +283,9 @@ func (f *index) add(a *alternative, id int32) {
 			f.folded[lower] = append(f.folded[lower], id)
 			return
 		}
-		m := f.automaton(true)
-		at := m.addFold(m.begin(), a.fold, false)
-		m.states[at].end = append(m.states[at].end, id)
+		d := f.draft(true)
+		at := d.addFold(0, a.fold, false)
+		d.states[at].end = append(d.states[at].end, id)
 	case opWildcard:
 		f.addGlob(a.glob, id)
 	case opRange:
@@ -293,6 +296,18 @@ func (f *index) add(a *alternative, id int32) {
 		} else {
 			f.v4Spans = append(f.v4Spans, interval{a.lo, a.hi, id})
 		}
+	case opExists, opAnythingBut:
+		if f.broadIDs == nil {
+			f.broadIDs = map[string]int{}
+		}
+		key := a.identity()
+		n, ok := f.broadIDs[key]
+		if !ok {
+			n = len(f.broad)
+			f.broadIDs[key] = n
+			f.broad = append(f.broad, broad{alternative: *a})
+		}
+		f.broad[n].conjunctions = append(f.broad[n].conjunctions, id)
 	}
 }
 
@@ -304,44 +319,45 @@ func (f *index) addGlob(g glob, id int32) {
 		f.addString(g[0], id)
 		return
 	case last == 1 && g[0] == "" && g[1] != "":
-		f.any(false, func(m *automaton) int32 { return m.addString(m.begin(), g[1], true) }, id)
+		f.any(false, func(d *draft) int32 { return d.addString(0, g[1], true) }, id)
 		return
 	}
-	m := f.automaton(true)
-	at := m.addString(m.begin(), g[0], false)
+	d := f.draft(true)
+	at := d.addString(0, g[0], false)
 	for i, piece := range g[1:] {
 		if i+1 == last && piece == "" {
-			m.states[at].any = append(m.states[at].any, id)
+			d.states[at].any = append(d.states[at].any, id)
 			return
 		}
-		at = m.addString(m.add(at, element{star: true}), piece, false)
+		at = d.addString(d.add(at, element{star: true}), piece, false)
 	}
-	m.states[at].end = append(m.states[at].end, id)
+	d.states[at].end = append(d.states[at].end, id)
 }
 
-func (f *index) automaton(forward bool) *automaton {
+// draft returns the draft of the automaton that reads strings forward or backward.
+func (f *index) draft(forward bool) *draft {
 	at := &f.backward
 	if forward {
 		at = &f.forward
 	}
 	if *at == nil {
-		*at = &automaton{}
+		*at = &automaton{draft: newDraft()}
 	}
-	return *at
+	return (*at).draft
 }
 
 // any enters a conjunction that is found as soon as the state that build returns is reached.
-func (f *index) any(forward bool, build func(*automaton) int32, id int32) {
-	m := f.automaton(forward)
-	at := build(m)
-	m.states[at].any = append(m.states[at].any, id)
+func (f *index) any(forward bool, build func(*draft) int32, id int32) {
+	d := f.draft(forward)
+	at := build(d)
+	d.states[at].any = append(d.states[at].any, id)
 }
 
 // finish makes a field's index ready for use.
 func (s *Set) finish(id int32) {
 	f := &s.fields[id]
 	f.spans, f.v4, f.v6 = newRanges(f.numberSpans), newRanges(f.v4Spans), newRanges(f.v6Spans)
-	f.numberSpans, f.v4Spans, f.v6Spans = nil, nil, nil
+	f.numberSpans, f.v4Spans, f.v6Spans, f.broadIDs = nil, nil, nil, nil
 	for _, m := range []*automaton{f.forward, f.backward} {
 		if m != nil {
 			m.finish()

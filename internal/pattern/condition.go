@@ -3,6 +3,7 @@ package pattern
 import (
 	"encoding/binary"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -77,38 +78,51 @@ type leaf struct {
 	context int32 // the innermost array element that holds it, 0 for none
 	order   int32 // array elements of the event that began before it
 
-	parsed     leafState
-	comparable bool // number holds its value
-	isAddress  bool // address holds its value
-	number     key
-	address    address
+	parsed    leafState
+	isNumber  bool // number holds its value
+	precise   bool // its text stands for exactly that value
+	isAddress bool // address holds its value
+	number    key
+	address   address
 }
 
 type leafState uint8
 
 const (
 	numberParsed leafState = 1 << iota
+	precisionKnown
 	addressParsed
 )
 
-// numeric returns the value of a number that can be compared by value.
-func (l *leaf) numeric() (key, bool) {
+// nearest returns the double nearest to a number. It is the number's value only if comparable says so, which costs more and
+// is worth asking only when the value would match.
+func (l *leaf) nearest() (key, bool) {
 	if l.Kind != Number {
 		return key{}, false
 	}
 	if l.parsed&numberParsed == 0 {
 		l.parsed |= numberParsed
-		f, ok := l.Num, true
+		f := l.Num
 		if l.Str != "" {
-			f, ok = comparableNumber(l.Str)
-		} else if f != f || f-f != 0 {
-			ok = false // NaN and the infinities are not JSON numbers
+			f, _ = strconv.ParseFloat(l.Str, 64)
 		}
-		if l.comparable = ok; ok {
+		if l.isNumber = f-f == 0; l.isNumber { // neither NaN nor infinite
 			l.number = numberKey(f + 0) // -0 + 0 is 0
 		}
 	}
-	return l.number, l.comparable
+	return l.number, l.isNumber
+}
+
+// comparable reports whether the number can be compared by value.
+func (l *leaf) comparable() bool {
+	if l.Str == "" {
+		return true
+	}
+	if l.parsed&precisionKnown == 0 {
+		l.parsed |= precisionKnown
+		_, l.precise = comparableNumber(l.Str)
+	}
+	return l.precise
 }
 
 // ip returns the address that a string spells.
@@ -129,8 +143,8 @@ func (a *alternative) matches(l *leaf) bool {
 	case opExact:
 		return l.Kind == String && l.Str == a.text
 	case opNumber:
-		k, ok := l.numeric()
-		return ok && k == a.lo
+		k, ok := l.nearest()
+		return ok && k == a.lo && l.comparable()
 	case opLiteral:
 		return l.Kind == Number && l.Str == a.text
 	case opNull:
@@ -168,8 +182,8 @@ func (a *alternative) matches(l *leaf) bool {
 	case opWildcard:
 		return l.Kind == String && a.glob.matches(l.Str)
 	case opRange:
-		k, ok := l.numeric()
-		return ok && !k.less(a.lo) && !a.hi.less(k)
+		k, ok := l.nearest()
+		return ok && !k.less(a.lo) && !a.hi.less(k) && l.comparable()
 	case opAddress:
 		ip, ok := l.ip()
 		return ok && ip.v6 == a.v6 && !ip.key.less(a.lo) && !a.hi.less(ip.key)

@@ -120,19 +120,14 @@ func (m *matcher) probe(id int32) {
 			}
 			if f.v4 != nil || f.v6 != nil {
 				if ip, ok := l.ip(); ok && ip.v6 && f.v6 != nil {
-					f.v6.find(ip.key, m)
+					f.v6.find(ip.key, l, m)
 				} else if ok && !ip.v6 && f.v4 != nil {
-					f.v4.find(ip.key, m)
+					f.v4.find(ip.key, l, m)
 				}
 			}
 		case Number:
 			if f.numbers != nil || f.spans != nil {
-				if k, ok := l.numeric(); ok {
-					m.candidates(f.numbers[k])
-					if f.spans != nil {
-						f.spans.find(k, m)
-					}
-				}
+				m.probeNumber(f, l)
 			}
 			if f.literals != nil && l.Str != "" {
 				m.candidates(f.literals[l.Str])
@@ -144,9 +139,24 @@ func (m *matcher) probe(id int32) {
 		case False:
 			m.candidates(f.no)
 		}
+		for j := range f.broad {
+			if b := &f.broad[j]; b.alternative.matches(l) {
+				m.candidates(b.conjunctions)
+			}
+		}
 	}
-	if len(m.leaves[id]) > 0 {
-		m.candidates(f.present)
+}
+
+func (m *matcher) probeNumber(f *index, l *leaf) {
+	k, ok := l.nearest()
+	if !ok {
+		return
+	}
+	if ids := f.numbers[k]; len(ids) > 0 && l.comparable() {
+		m.candidates(ids)
+	}
+	if f.spans != nil {
+		f.spans.find(k, l, m)
 	}
 }
 

@@ -75,9 +75,14 @@ func (r *ranges) slot(k key) int {
 	return lo
 }
 
-// find calls found with the lists of the intervals that hold k.
-func (r *ranges) find(k key, m *matcher) {
+// find hands over the conjunctions of the intervals that hold k, the position of leaf l.
+func (r *ranges) find(k key, l *leaf, m *matcher) {
 	for i := r.slot(k) + r.size; i > 0; i /= 2 {
-		m.candidates(r.lists[i])
+		if ids := r.lists[i]; len(ids) > 0 {
+			if l.Kind == Number && !l.comparable() {
+				return
+			}
+			m.candidates(ids)
+		}
 	}
 }
