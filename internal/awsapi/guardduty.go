@@ -25,9 +25,8 @@ type GuardDutyOptions struct {
 	AccountID, Region string
 	Store             *store.DB
 
-	Samples  Sampler        // CreateSampleFindings; nil: not implemented
-	Sets     ThreatIntel    // threat intelligence sets; nil: not implemented
-	Coverage CoverageLister // nil: not implemented
+	Samples Sampler     // CreateSampleFindings; nil: not implemented
+	Sets    ThreatIntel // threat intelligence sets; nil: not implemented
 
 	// DetectorChanged is called after a detector was created, changed or deleted (then detector is nil). It may be nil and
 	// must not block.
@@ -44,7 +43,6 @@ type GuardDuty struct {
 	db              *store.DB
 	samples         Sampler
 	sets            ThreatIntel
-	coverage        CoverageLister
 	changed         func(*finding.Detector)
 	now             func() time.Time
 }
@@ -58,7 +56,7 @@ func NewGuardDuty(o GuardDutyOptions) (*GuardDuty, error) {
 	}
 	g := &GuardDuty{
 		account: o.AccountID, region: o.Region, db: o.Store,
-		samples: o.Samples, sets: o.Sets, coverage: o.Coverage, changed: o.DetectorChanged, now: o.Now,
+		samples: o.Samples, sets: o.Sets, changed: o.DetectorChanged, now: o.Now,
 	}
 	if g.changed == nil {
 		g.changed = func(*finding.Detector) {}
@@ -365,7 +363,7 @@ func (g *GuardDuty) DeleteDetector(ctx context.Context, in *guardduty.DeleteDete
 		return nil, err
 	}
 	g.changed(nil)
-	return nil, nil
+	return nil, g.clearSets(ctx)
 }
 
 // newID returns an id as GuardDuty makes them: 32 hexadecimal digits.

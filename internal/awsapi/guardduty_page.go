@@ -98,31 +98,43 @@ const clientTokenLife = 8 * time.Hour
 // exists; otherwise it remembers newID for this one.
 func (g *GuardDuty) once(tx *store.Tx, operation string, text *string, newID string,
 	exists func(*store.Tx, string) (bool, error)) (id string, again bool, err error) {
-	if deref(text) == "" {
-		return newID, false, nil
+	id, again, err = g.earlier(tx, operation, text, exists)
+	if err != nil || again {
+		return id, again, err
 	}
-	key := operation + "/" + *text
-	made, ok, err := clientTokens.Get(tx, key)
-	if err != nil {
+	return newID, false, g.remember(tx, operation, text, newID)
+}
+
+// earlier is the first half of once.
+func (g *GuardDuty) earlier(tx *store.Tx, operation string, text *string, exists func(*store.Tx, string) (bool, error)) (string, bool, error) {
+	if deref(text) == "" {
+		return "", false, nil
+	}
+	made, ok, err := clientTokens.Get(tx, operation+"/"+*text)
+	if err != nil || !ok || g.now().Sub(made.At) >= clientTokenLife {
 		return "", false, err
 	}
-	if ok {
-		if ok, err := exists(tx, made.ID); ok || err != nil {
-			return made.ID, true, err
-		}
+	ok, err = exists(tx, made.ID)
+	return made.ID, ok, err
+}
+
+// remember is the second half of once. It forgets what is too old.
+func (g *GuardDuty) remember(tx *store.Tx, operation string, text *string, id string) error {
+	if deref(text) == "" {
+		return nil
 	}
 	now := g.now()
 	entries, err := clientTokens.List(tx, "", "", 0)
 	if err != nil {
-		return "", false, err
+		return err
 	}
 	for _, e := range entries {
 		if now.Sub(e.Value.At) < clientTokenLife {
 			continue
 		}
 		if _, err := clientTokens.Delete(tx, e.Key); err != nil {
-			return "", false, err
+			return err
 		}
 	}
-	return newID, false, clientTokens.Put(tx, key, madeBy{newID, now})
+	return clientTokens.Put(tx, operation+"/"+*text, madeBy{id, now})
 }

@@ -1,11 +1,13 @@
 package awsapi
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"strings"
 
 	"vedette.dev/vedette/internal/awsapi/guardduty"
+	"vedette.dev/vedette/internal/intel"
 	"vedette.dev/vedette/internal/store"
 )
 
@@ -51,6 +53,17 @@ func (g *GuardDuty) tagged(tx *store.Tx, arn string, change func(tags map[string
 		}
 		f.Tags = tags
 		return filters.Put(tx, id+"/"+name, f)
+	case kind == "threatintelset" && g.sets != nil:
+		set, ok, err := intel.ThreatIntelSets.Get(tx, name)
+		if err != nil || !ok {
+			return cmp.Or(err, error(noSuchResource()))
+		}
+		tags, changed, err := retag(set.Tags, change)
+		if err != nil || !changed {
+			return err
+		}
+		set.Tags = tags
+		return intel.ThreatIntelSets.Put(tx, name, set)
 	}
 	return noSuchResource()
 }
@@ -64,7 +77,7 @@ func retag(tags map[string]string, change func(map[string]string) (bool, error))
 	return tags, changed, err
 }
 
-// TagResource adds tags to a detector or a filter.
+// TagResource adds tags to a detector, a filter or a threat intelligence set.
 func (g *GuardDuty) TagResource(ctx context.Context, in *guardduty.TagResourceInput) (*guardduty.TagResourceOutput, error) {
 	return nil, g.db.Update(ctx, func(tx *store.Tx) error {
 		return g.tagged(tx, in.ResourceArn, func(tags map[string]string) (bool, error) {
@@ -86,7 +99,7 @@ func (g *GuardDuty) UntagResource(ctx context.Context, in *guardduty.UntagResour
 	})
 }
 
-// ListTagsForResource lists the tags of a detector or a filter.
+// ListTagsForResource lists the tags of a detector, a filter or a threat intelligence set.
 func (g *GuardDuty) ListTagsForResource(ctx context.Context, in *guardduty.ListTagsForResourceInput) (*guardduty.ListTagsForResourceOutput, error) {
 	out := &guardduty.ListTagsForResourceOutput{}
 	return out, g.db.View(ctx, func(tx *store.Tx) error {
