@@ -59,6 +59,12 @@ func Place(c *event.Container, labels map[string]string, host string) {
 	}
 }
 
+// Placed returns what a container with these labels is part of, and nothing else about it.
+func Placed(labels map[string]string, host string) (c event.Container) {
+	Place(&c, labels, host)
+	return c
+}
+
 // lastOf returns what follows the last slash.
 func lastOf(s string) string { return s[strings.LastIndexByte(s, '/')+1:] }
 
