@@ -58,6 +58,9 @@ func newMatcher(s *Set) matcher {
 // keptLeaves is how many leaves of a field stay allocated from one event to the next.
 const keptLeaves = 1024
 
+// keptContexts is how many array elements stay allocated from one event to the next.
+const keptContexts = 1 << 14
+
 // release drops the event's leaves, and with them every reference to its memory.
 func (m *matcher) release() {
 	for _, f := range m.touched {
@@ -69,6 +72,9 @@ func (m *matcher) release() {
 		m.leaves[f] = m.leaves[f][:0]
 	}
 	m.touched = m.touched[:0]
+	if cap(m.contexts) > keptContexts {
+		m.contexts, m.arrays, m.chosen, m.failed = nil, nil, nil, map[uint64]struct{}{}
+	}
 }
 
 // reset prepares for the next event.

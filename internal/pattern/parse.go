@@ -88,7 +88,7 @@ func parse(source string, o Options, ordinaryOr bool) (p *Pattern, err *parseErr
 			panic(e)
 		}
 	}()
-	c := &parser{t: tokenizer{src: source}, o: o, ordinaryOr: ordinaryOr}
+	c := &parser{t: tokenizer{src: source}, o: o, ordinaryOr: ordinaryOr, sets: maxWildcardSets}
 	if c.t.next() != tokObject {
 		c.t.fail("Filter is not an object")
 	}
@@ -113,6 +113,7 @@ type parser struct {
 	ordinaryOr bool
 	rules      []map[string][]alternative
 	cells      int
+	sets       int // left for judging wildcards
 	path       []string
 	keys       []keyUse
 	nested     bool
@@ -399,7 +400,7 @@ func (p *parser) wildcard(text string) alternative {
 		}
 	}
 	g = append(g, string(piece))
-	if wildcardTooComplex(g) {
+	if wildcardTooComplex(g, &p.sets) {
 		p.reject("Rule is too complex - try using fewer wildcard characters or fewer repeating character sequences after a wildcard character")
 	}
 	return alternative{op: opWildcard, text: text, glob: g}

@@ -4,13 +4,16 @@ package pattern
 // limit; it rejects "*:*:*:*:*:event-bus/*", of which 10 can be alive, and documents the use of fewer stars as the remedy.
 const wildcardLimit = 10
 
+// maxWildcardSets bounds the work of judging all the wildcards of a pattern.
+const maxWildcardSets = 20000
+
 // wildcardTooComplex reports whether some input keeps wildcardLimit beginnings of the wildcard alive. A beginning is a
 // number of characters and stars that has been matched; a star stays alive for good once it is reached. It explores the sets of
 // live positions breadth first, a bounded number of them: a wildcard that needs more is accepted, and costs time in
-// proportion to the positions that are really alive.
-func wildcardTooComplex(g glob) bool {
-	if len(g)-1 <= 2 && len(g[len(g)-1]) == 0 && (len(g) < 3 || len(g[1]) < wildcardLimit-2) {
-		return false
+// proportion to the positions that are really alive. budget is how many sets the whole pattern may have explored.
+func wildcardTooComplex(g glob, budget *int) bool {
+	if len(g) == 1 || (len(g) == 2 && (g[0] == "" || g[1] == "")) {
+		return false // no star, or one at an end: that needs no positions
 	}
 	// The positions of the glob as an automaton: byte i moves from i to i+1; star[i] says that position i loops.
 	var bytes []byte
@@ -29,10 +32,11 @@ func wildcardTooComplex(g glob) bool {
 		}
 		return set(b)
 	}
-	const maxSets = 2000
+	const maxSets = 2000 // for one wildcard
 	queue := [][]int{{0}}
 	seen := map[set]bool{encode(queue[0]): true}
-	for len(queue) > 0 && len(seen) < maxSets {
+	for len(queue) > 0 && len(seen) < maxSets && *budget > 0 {
+		*budget--
 		current := queue[0]
 		queue = queue[1:]
 		alive := 0
