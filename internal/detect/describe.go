@@ -78,13 +78,29 @@ func user(p *event.Process) string {
 	return fmt.Sprint(p.UID)
 }
 
-// Outcome describes an attempt that failed: " (the attempt failed: ECONNREFUSED)", or "".
-func (m *Match) Outcome() string {
+// Failed reports whether the event is an attempt that failed. A connection that is still being made has not.
+func (m *Match) Failed() bool {
 	switch syscall.Errno(m.Event.Errno) {
 	case 0, unix.EINPROGRESS, unix.EINTR, unix.EALREADY:
+		return false
+	}
+	return true
+}
+
+// Outcome describes an attempt that failed: ", which failed with ECONNREFUSED", or "".
+func (m *Match) Outcome() string {
+	if !m.Failed() {
 		return ""
 	}
-	return " (the attempt failed: " + errnoName(m.Event.Errno) + ")"
+	return ", which failed with " + errnoName(m.Event.Errno)
+}
+
+// Did returns did for what happened and tried for an attempt that failed.
+func (m *Match) Did(did, tried string) string {
+	if m.Failed() {
+		return tried
+	}
+	return did
 }
 
 func errnoName(n int32) string {

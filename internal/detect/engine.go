@@ -119,7 +119,7 @@ func (e *Engine) occurrence(rule *Rule, m *Match) *finding.Occurrence {
 		Threat:      m.Threat,
 		Info:        m.Info,
 	}
-	if occ.Info.Error == "" && m.Outcome() != "" {
+	if occ.Info.Error == "" && m.Failed() {
 		occ.Info.Error = errnoName(ev.Errno)
 	}
 	place := m.Place()

@@ -72,9 +72,10 @@ func (e *Epoch) UnmarshalJSON(b []byte) error {
 		return nil
 	}
 	f, err := strconv.ParseFloat(string(b), 64)
-	if err != nil || math.IsNaN(f) || math.Abs(f) > 9e9 {
+	if err != nil || math.IsNaN(f) {
 		return fmt.Errorf("timestamp %.40s: want seconds since 1970", b)
 	}
+	f = min(max(f, -9.2e9), 9.2e9) // the years that nanoseconds in 64 bits can hold
 	*e = Epoch(int64(math.Round(f*1e3)) * int64(time.Millisecond))
 	return nil
 }

@@ -17,7 +17,7 @@ func (i *Ingester) record(tx *store.Tx, d *finding.Detector, f *finding.Finding)
 		return err
 	}
 	if !exists {
-		row = store.FindingRow{NextPublish: time.Time{}}
+		row = store.FindingRow{}
 		if err := i.publish(tx, f); err != nil {
 			return err
 		}
@@ -27,9 +27,13 @@ func (i *Ingester) record(tx *store.Tx, d *finding.Detector, f *finding.Finding)
 	}
 	stored, err := finding.Parse(row.JSON)
 	if err != nil {
-		return err
+		// Nothing that is stored may stop the stream: the repeat takes the place of what cannot be read.
+		i.o.Log.Error("a stored finding cannot be read and is replaced", "id", f.ID, "err", err)
+		stored = f
+		stored.Service.Count += row.Count
+	} else {
+		finding.Merge(stored, f)
 	}
-	finding.Merge(stored, f)
 	if row.NextPublish.IsZero() {
 		published, err := time.Parse(time.RFC3339Nano, string(row.State))
 		if err != nil {
@@ -92,11 +96,9 @@ func (i *Ingester) publishDue(ctx context.Context) (next time.Time, err error) {
 				return err
 			}
 			for _, row := range rows {
-				f, err := finding.Parse(row.JSON)
-				if err != nil {
-					return err
-				}
-				if err := i.publish(tx, f); err != nil {
+				if f, err := finding.Parse(row.JSON); err != nil {
+					i.o.Log.Error("a stored finding cannot be read and is not published", "id", row.ID, "err", err)
+				} else if err := i.publish(tx, f); err != nil {
 					return err
 				}
 				row.NextPublish = time.Time{}

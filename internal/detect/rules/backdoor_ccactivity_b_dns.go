@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"strings"
 
 	"vedette.dev/vedette/internal/detect"
 	"vedette.dev/vedette/internal/event"
@@ -19,13 +20,14 @@ func commandAndControlDNS() detect.Rule {
 		Detect: func(m *detect.Match) bool {
 			d := m.Event.DNS
 			m.Listed(intel.CommandAndControl)
-			m.Object = d.Name
+			name := strings.ToLower(strings.TrimSuffix(d.Name, "."))
+			m.Object = name
 			protocol := "UDP"
 			if d.Protocol == protocolTCP {
 				protocol = "TCP"
 			}
 			m.Action = finding.Action{ActionType: finding.ActionDNSRequest, DNSRequestAction: &finding.DNSRequestAction{
-				Domain: d.Name, DomainWithSuffix: d.Name, Protocol: protocol,
+				Domain: name, DomainWithSuffix: name, Protocol: protocol,
 			}}
 			asked := ""
 			if d.Server.IsValid() {
@@ -34,7 +36,7 @@ func commandAndControlDNS() detect.Rule {
 			m.Description = fmt.Sprintf("The %s asked for the domain name %s%s. %s names it as belonging to a command and control "+
 				"server, so the workload may be under somebody else's control. Look at how the process was started (its lineage) "+
 				"and at the connections that followed, and stop the container before it receives commands.",
-				m.Who(m.Process), finding.Quote(event.PrintableN(d.Name, 253)), asked, capital(m.ListNames()))
+				m.Who(m.Process), "'"+event.PrintableN(name, 253)+"'", asked, capital(m.ListNames()))
 			return true
 		},
 	}

@@ -46,10 +46,10 @@ func processInjectionPtrace() detect.Rule {
 				m.Object = target.ExePath
 				victim = fmt.Sprintf("%s (%s, pid %d)", detect.Name(target), event.PrintableN(target.ExePath, 200), target.PID)
 			}
-			m.Description = fmt.Sprintf("The %s used ptrace (%s) on %s, which it did not start%s. With ptrace a process can run its own "+
+			m.Description = fmt.Sprintf("The %s %s ptrace (%s) on %s, a process that it did not start%s. With ptrace a process can run its own "+
 				"code inside another, with that one's rights and under its name. If nobody was debugging here, look at what the "+
 				"target did afterwards, and treat both processes as compromised.",
-				m.Who(p), request, victim, m.Outcome())
+				m.Who(p), m.Did("used", "tried to use"), request, victim, m.Outcome())
 			return true
 		},
 	}

@@ -77,13 +77,13 @@ func (ps *places) executed(m *detect.Match) bool {
 		if p.Parent != nil && m.Facts.Shell(p.Parent) && sameSocket(p.Stdin, p.Parent.Stdin) || !s.outbound(p.Stdin) {
 			return false
 		}
-		describeShell(m, p, p.Stdin.Local, p.Stdin.Remote, protocolTCP, "Its standard input is the connection itself.")
+		describeShell(m, p, p.Stdin.Local, p.Stdin.Remote, s.protocol(p.Stdin.Remote), "Its standard input is the connection itself.")
 		return true
 	case connected(p.Stdout) && commands && p.Stdin.Kind != event.StdioTTY && p.Stdin.Kind != event.StdioFile:
 		if !s.outbound(p.Stdout) {
 			return false
 		}
-		describeShell(m, p, p.Stdout.Local, p.Stdout.Remote, protocolTCP, "Its standard output is the connection itself.")
+		describeShell(m, p, p.Stdout.Local, p.Stdout.Remote, s.protocol(p.Stdout.Remote), "Its standard output is the connection itself.")
 		return true
 	case connected(p.Stdin) && sameSocket(p.Stdin, p.Stdout):
 		for a := range p.Ancestors {
@@ -94,7 +94,7 @@ func (ps *places) executed(m *detect.Match) bool {
 		if !s.dialledBy(p, p.Stdin.Remote) {
 			return false
 		}
-		describeShell(m, p, p.Stdin.Local, p.Stdin.Remote, protocolTCP, "Its standard input and output are the connection itself.")
+		describeShell(m, p, p.Stdin.Local, p.Stdin.Remote, s.protocol(p.Stdin.Remote), "Its standard input and output are the connection itself.")
 		return true
 	case parentShell && !dataMover(p):
 		d := s.dialer(p.Parent.UUID)

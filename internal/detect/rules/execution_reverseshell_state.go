@@ -174,6 +174,16 @@ func (s *shellPlace) outbound(socket event.Stdio) bool {
 	return local == 0 || local >= 1024 && (local >= ephemeral || remote < ephemeral)
 }
 
+// protocol returns the protocol of a connection; TCP where nobody saw it being made.
+func (s *shellPlace) protocol(remote netip.AddrPort) uint16 {
+	for i := range s.dialers {
+		if s.dialers[i].reached(remote) {
+			return s.dialers[i].protocol
+		}
+	}
+	return protocolTCP
+}
+
 // bind remembers a port.
 func (s *shellPlace) bind(port uint16) {
 	for _, p := range s.ports {

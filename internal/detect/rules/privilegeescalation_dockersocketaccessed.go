@@ -22,11 +22,11 @@ func dockerSocketAccessed() detect.Rule {
 			path := m.Event.Connect.Path
 			m.Object = path
 			m.Context = finding.Context{SocketPath: path, AddressFamily: "AF_UNIX"}
-			m.Description = fmt.Sprintf("The %s connected to the control socket of the container engine %s, '%s'%s. Whoever may "+
+			m.Description = fmt.Sprintf("The %s %s to the control socket of the container engine %s, '%s'%s. Whoever may "+
 				"speak to that socket can start a privileged container and so owns the host. Unless this image is meant to "+
 				"manage containers, find out how the process came to run, remove the socket from the container's mounts, and "+
 				"look for containers that it has started.",
-				m.Who(m.Process), m.Facts.Engine(), event.PrintableN(path, 108), m.Outcome())
+				m.Who(m.Process), m.Did("connected", "tried to connect"), m.Facts.Engine(), event.PrintableN(path, 108), m.Outcome())
 			return true
 		},
 	}
