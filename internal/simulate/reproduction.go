@@ -121,14 +121,14 @@ type Technique struct {
 
 // Result is what a technique did.
 type Result struct {
-	Type      string
-	Technique string
-	Evades    string       `json:",omitempty"`
-	Container string       // id
-	Skipped   string       `json:",omitempty"` // why it was not tried
-	Calls     []actor.Call // in the order they were made
-	Started   time.Time
-	Took      time.Duration
+	Type      string        `json:"type"`
+	Technique string        `json:"technique"`
+	Evades    string        `json:"evades,omitempty"`
+	Container string        `json:"containerId"`
+	Skipped   string        `json:"skipped,omitempty"` // why it was not tried
+	Calls     []actor.Call  `json:"calls"`             // in the order they were made
+	Started   time.Time     `json:"startedAt"`
+	Took      time.Duration `json:"tookNanos"`
 }
 
 // First returns when the first of the attack's system calls was made, and false where none was reported.

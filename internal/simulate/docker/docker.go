@@ -24,6 +24,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/client"
+	"golang.org/x/sys/unix"
 
 	"vedette.dev/vedette/internal/simulate/netns"
 	"vedette.dev/vedette/internal/simulate/rootfs"
@@ -326,7 +327,7 @@ func (c *Container) start(ctx context.Context, spec sandbox.Spec) error {
 	if c.info.StartedAt, err = time.Parse(time.RFC3339Nano, state.StartedAt); err != nil {
 		return fmt.Errorf("reading when it started: %w", err)
 	}
-	if c.info.CgroupPath, err = cgroupPath(state.Pid); err != nil {
+	if c.info.CgroupPath, err = cgroupPath(state.Pid, c.info.ID); err != nil {
 		return err
 	}
 	if len(spec.Addresses) == 0 {
@@ -335,9 +336,13 @@ func (c *Container) start(ctx context.Context, spec sandbox.Spec) error {
 	return netns.Configure(state.Pid, spec.Addresses)
 }
 
-// cgroupPath returns a process's place in the v2 hierarchy, "" on a host that has none.
-func cgroupPath(pid int) (string, error) {
+// cgroupPath returns a container's place in the v2 hierarchy, "" on a host that has none. It makes sure that the process is
+// the container's: an engine on another machine would name a pid that is somebody else's here.
+func cgroupPath(pid int, id string) (string, error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	if err == nil && !bytes.Contains(data, []byte(id)) {
+		err = fmt.Errorf("process %d is not the container's: the engine must run on this machine", pid)
+	}
 	if err != nil {
 		return "", err
 	}
@@ -349,7 +354,7 @@ func cgroupPath(pid int) (string, error) {
 	return "", nil
 }
 
-// Exec runs a command. The engine cannot kill a command alone: one whose ctx ends goes on until the container ends.
+// Exec runs a command. The engine cannot kill a command alone, so one whose ctx ends is killed by its pid.
 func (c *Container) Exec(ctx context.Context, argv ...string) (sandbox.Result, error) {
 	if len(argv) == 0 {
 		return sandbox.Result{}, fmt.Errorf("container %s: no command", c.info.Name)
@@ -370,7 +375,10 @@ func (c *Container) Exec(ctx context.Context, argv ...string) (sandbox.Result, e
 		return fail(err)
 	}
 	defer attached.Close()
-	stop := context.AfterFunc(ctx, attached.Close)
+	stop := context.AfterFunc(ctx, func() {
+		c.killExec(made.ID)
+		attached.Close()
+	})
 	defer stop()
 	var output sandbox.BoundedOutput
 	if _, err := stdcopy.StdCopy(&output, &output, attached.Reader); err != nil {
@@ -390,6 +398,28 @@ func (c *Container) Exec(ctx context.Context, argv ...string) (sandbox.Result, e
 			return fail(ctx.Err())
 		case <-time.After(wait):
 		}
+	}
+}
+
+// killExec kills a command that the engine runs, if it still does.
+func (c *Container) killExec(id string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	state, err := c.runtime.engine.ExecInspect(ctx, id, client.ExecInspectOptions{})
+	if err != nil || !state.Running || state.PID <= 0 {
+		return
+	}
+	// The descriptor is taken before the pid is checked, so that a pid that is used again cannot be hit.
+	fd, err := unix.PidfdOpen(state.PID, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	if _, err := cgroupPath(state.PID, c.info.ID); err != nil {
+		return
+	}
+	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil {
+		c.runtime.log.Warn("killing a command", "container", c.info.Name, "err", err)
 	}
 }
 

@@ -117,16 +117,13 @@ func (s initSettings) root() error {
 	return os.Chdir("/")
 }
 
-// copyImage is the fallback for an overlay. CopyFS does not follow symbolic links of the image.
+// copyImage is the fallback for an overlay. The folder is named by its descriptor (/proc/self/fd/N), because its path is
+// covered by now.
 func copyImage(from, to string) error {
-	real, err := os.Readlink(from)
-	if err != nil {
+	if err := os.CopyFS(to, os.DirFS(from+"/.")); err != nil {
 		return err
 	}
-	if _, err := os.Stat(real); err != nil {
-		real = from + "/."
-	}
-	return os.CopyFS(to, os.DirFS(real))
+	return os.Chmod(filepath.Join(to, "tmp"), 0o777|fs.ModeSticky)
 }
 
 // mounts mounts what belongs into every container, and what the specification asks for.
@@ -153,6 +150,9 @@ func (s initSettings) mounts(root string) error {
 		}
 	}
 	for _, name := range []string{"null", "zero", "full", "random", "urandom", "tty"} {
+		if _, err := os.Stat("/dev/" + name); err != nil && name != "null" {
+			continue // The host may be a container itself that has no terminal, for instance.
+		}
 		if err := bindFile("/dev/"+name, filepath.Join(root, "dev", name)); err != nil {
 			return fmt.Errorf("mounting /dev/%s: %w", name, err)
 		}

@@ -254,12 +254,12 @@ type Container struct {
 	info        sandbox.Info
 	environment []string
 
-	init     *os.Process
 	ended    chan struct{} // closed when the first process has ended; exitCode is set then
 	exitCode int
-	started  bool
 
 	mu      sync.Mutex
+	init    *os.Process // set before Run returns
+	started bool
 	removed bool
 }
 
@@ -311,6 +311,7 @@ func (c *Container) start(ctx context.Context, spec sandbox.Spec) error {
 		Image: filepath.Join(c.runtime.runDir, "image"), Name: spec.Name, Command: spec.Command, Env: c.environment,
 		Mounts: spec.Mounts, Tmpfs: spec.Tmpfs, Privileged: spec.Privileged, Addresses: spec.Addresses, Nameservers: spec.Nameservers,
 	}
+	c.info.StartedAt = time.Now() // Whatever the command writes is written later.
 	if err := json.NewEncoder(configIn).Encode(settings); err != nil {
 		return fmt.Errorf("configuring it: %w", err)
 	}
@@ -322,7 +323,6 @@ func (c *Container) start(ctx context.Context, spec sandbox.Spec) error {
 	if ctx.Err() != nil {
 		err = ctx.Err()
 	}
-	c.info.StartedAt = time.Now()
 	return err
 }
 
@@ -331,6 +331,12 @@ func (c *Container) start(ctx context.Context, spec sandbox.Spec) error {
 func (c *Container) run(cgroup *os.File, files []*os.File, result chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	c.mu.Lock() // Remove, called by Close, may be faster.
+	if c.removed {
+		c.mu.Unlock()
+		result <- errors.New("the runtime is closed")
+		return
+	}
 	p, err := os.StartProcess("/proc/self/exe", []string{"vedette", initArgument}, &os.ProcAttr{
 		Dir: "/", Env: []string{}, Files: files,
 		Sys: &syscall.SysProcAttr{
@@ -339,10 +345,12 @@ func (c *Container) run(cgroup *os.File, files []*os.File, result chan<- error) 
 		},
 	})
 	if err != nil {
+		c.mu.Unlock()
 		result <- fmt.Errorf("starting first process: %w", err)
 		return
 	}
 	c.init, c.info.InitPID, c.started = p, p.Pid, true
+	c.mu.Unlock()
 	result <- nil
 	state, err := p.Wait()
 	if err == nil {

@@ -187,10 +187,16 @@ func execContext(t *testing.T, r sandbox.Runtime) {
 	c := start(t, r, sandbox.Spec{Name: "exec-context"})
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	if _, err := c.Exec(ctx, "sleep", "60"); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := c.Exec(ctx, "sleep", "61.25"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error %v", err)
 	}
-	sh(t, c, "true") // The container is still usable.
+	// The command is gone, and the container still usable.
+	const find = `for p in /proc/[0-9]*; do case "$(cat $p/cmdline 2>/dev/null)" in sleep61.25) echo $p;; esac; done`
+	for deadline := time.Now().Add(10 * time.Second); sh(t, c, find) != ""; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the command still runs")
+		}
+	}
 }
 
 func environment(t *testing.T, r sandbox.Runtime) {
