@@ -40,6 +40,7 @@ type cli struct {
 	Coverage coverageCommand `cmd:"" help:"Show which clusters are watched."`
 	Mail     mailCommand     `cmd:"" help:"List and show the mails kept when no relay is configured."`
 	Env      envCommand      `cmd:"" help:"Print the exports that point the aws client at this server."`
+	Token    tokenCommand    `cmd:"" help:"Print the token with which agents enrol."`
 	Version  versionCommand  `cmd:"" help:"Print the version."`
 }
 
@@ -70,7 +71,10 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Writers(out, errs),
 		kong.Exit(func(code int) { exited = code }),
-		kong.Vars{"data": config.Default().Data},
+		kong.Vars{
+			"data": config.Default().Data, "link": config.Default().Agent.ServerURL,
+			"listen": config.Default().Server.Listen, "link_listen": config.Default().Server.Link,
+		},
 		kong.BindTo(ctx, (*context.Context)(nil)),
 	)
 	if err != nil {
