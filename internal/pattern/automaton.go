@@ -174,14 +174,18 @@ func (a *automaton) run(s string, reverse bool, m *matcher) {
 	a.enter(0, m)
 	alive := m.alive
 	spare := m.spare
-	for i := range len(s) {
-		if len(alive) == 0 {
-			break
+	for i := 0; i < len(s) && len(alive) > 0; i++ {
+		if len(alive) == 1 && a.states[alive[0]].loop {
+			// Only a star is alive: go to where something can follow it.
+			st := &a.states[alive[0]]
+			for i < len(s) && a.edge(st, at(s, i, reverse)) == st.last {
+				i++
+			}
+			if i == len(s) {
+				break
+			}
 		}
-		b := s[i]
-		if reverse {
-			b = s[len(s)-1-i]
-		}
+		b := at(s, i, reverse)
 		m.alive = spare[:0]
 		m.generation()
 		for _, id := range alive {
@@ -189,19 +193,8 @@ func (a *automaton) run(s string, reverse bool, m *matcher) {
 			if st.loop {
 				a.enter(id, m)
 			}
-			j := st.first
-			if st.table >= 0 {
-				if j = a.tables[st.table][b]; j == 0 {
-					continue
-				}
-				j--
-			}
-			for ; j < st.last; j++ {
-				if e := a.edges[j]; e.b == b {
-					a.enter(e.to, m)
-				} else if e.b > b {
-					break
-				}
+			for j := a.edge(st, b); j < st.last && a.edges[j].b == b; j++ {
+				a.enter(a.edges[j].to, m)
 			}
 		}
 		spare, alive = alive, m.alive
@@ -210,6 +203,30 @@ func (a *automaton) run(s string, reverse bool, m *matcher) {
 		m.candidates(a.lists[a.states[id].end])
 	}
 	m.alive, m.spare = alive, spare
+}
+
+// at returns byte i of s, from its end when reverse is set.
+func at(s string, i int, reverse bool) byte {
+	if reverse {
+		return s[len(s)-1-i]
+	}
+	return s[i]
+}
+
+// edge returns a state's first edge with a byte, the end of its edges if it has none.
+func (a *automaton) edge(st *state, b byte) uint32 {
+	if st.table >= 0 {
+		if j := a.tables[st.table][b]; j > 0 {
+			return j - 1
+		}
+		return st.last
+	}
+	for j := st.first; j < st.last; j++ {
+		if a.edges[j].b == b {
+			return j
+		}
+	}
+	return st.last
 }
 
 // enter makes a state alive, and the loop that goes with it.

@@ -50,6 +50,7 @@ func (m *matcher) choose(c *compiled, i int) bool {
 		return true
 	}
 	situation := m.situation(i)
+	m.steps += len(m.chosen)
 	if _, ok := m.failed[situation]; ok || m.gaveUp {
 		return false
 	}

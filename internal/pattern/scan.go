@@ -100,7 +100,7 @@ func (m *Matcher) object(n *node, context int32, depth int) bool {
 			return m.fail("expected a key")
 		}
 		start := m.pos + 1
-		end, escaped := m.string()
+		end, escaped := m.quoted()
 		if end < 0 {
 			return false
 		}
@@ -212,7 +212,7 @@ func (m *Matcher) scalar(c byte, wanted bool) (ValueKind, bool) {
 	switch {
 	case c == '"':
 		start := m.pos + 1
-		end, escaped := m.string()
+		end, escaped := m.quoted()
 		if end < 0 {
 			return String, false
 		}
@@ -294,9 +294,9 @@ const (
 	highs = 0x8080808080808080
 )
 
-// string reads the string that begins at pos, and returns the offset of its closing quote, -1 for a mistake, and whether
+// quoted reads the string that begins at pos, and returns the offset of its closing quote, -1 for a mistake, and whether
 // there are escapes before it.
-func (m *Matcher) string() (end int, escaped bool) {
+func (m *Matcher) quoted() (end int, escaped bool) {
 	data, i := m.data, m.pos+1
 	for {
 		for i+8 <= len(data) {
@@ -381,7 +381,7 @@ func (m *Matcher) skip(c byte, depth int) bool {
 		switch c := data[i]; c {
 		case '"':
 			m.pos = i
-			if end, _ := m.string(); end < 0 {
+			if end, _ := m.quoted(); end < 0 {
 				return false
 			}
 			i = m.pos
