@@ -155,13 +155,10 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	results := make(chan result, d.o.Workers)
 	var finished []result
 	for ctx.Err() == nil {
-		claimed, next, err := d.turnOver(ctx, finished)
-		switch {
-		case err == nil:
+		claimed, next, err := d.turnOver(context.WithoutCancel(ctx), finished)
+		if err == nil {
 			finished = finished[:0]
-		case ctx.Err() != nil:
-			continue
-		default:
+		} else {
 			// The results are kept and stored with the next try.
 			d.o.Log.Error("storing deliveries", "queue", d.o.Queue, "err", err)
 			next = time.Now().Add(time.Second)
@@ -225,7 +222,11 @@ func (d *Dispatcher) ended(r result) result {
 
 // turnOver stores how deliveries ended and claims new ones. next is when to look again, if nothing happens before; zero
 // means never.
+//
+// A transaction that is under way is not cut off when the process is asked to end, only when the store does not answer.
 func (d *Dispatcher) turnOver(ctx context.Context, finished []result) (claimed []store.Delivery, next time.Time, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
 	err = d.o.Store.Update(ctx, func(tx *store.Tx) error {
 		if err := d.settle(tx, finished); err != nil {
 			return err
@@ -247,7 +248,7 @@ func (d *Dispatcher) settle(tx *store.Tx, finished []result) error {
 		r := &finished[i]
 		r.final = r.outcome
 		if r.outcome.verdict == delivered && r.outcome.apply != nil {
-			if err := tx.Nested(func() error { return r.outcome.apply(tx) }); err != nil {
+			if err := d.apply(tx, r); err != nil {
 				var f *Failure
 				if errors.As(err, &f) && f.Outcome.verdict != delivered {
 					r.final = f.Outcome
@@ -283,6 +284,22 @@ func (d *Dispatcher) settle(tx *store.Tx, finished []result) error {
 		}
 	}
 	return nil
+}
+
+// apply stores the effect of a delivery. A panic in it makes a dead letter, like one in the handler.
+func (d *Dispatcher) apply(tx *store.Tx, r *result) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &Failure{d.panicked(r.item, p)}
+		}
+	}()
+	return tx.Nested(func() error { return r.outcome.apply(tx) })
+}
+
+// panicked logs a panic and returns what becomes of its delivery.
+func (d *Dispatcher) panicked(item store.Delivery, p any) Outcome {
+	d.o.Log.Error("delivering panicked", "queue", d.o.Queue, "delivery", item.ID, "panic", p, "stack", string(debug.Stack()))
+	return Dead("INTERNAL", fmt.Errorf("panic: %v", p))
 }
 
 // claim takes due deliveries for the free workers, fairly over the lanes.
@@ -340,8 +357,7 @@ func (d *Dispatcher) claim(tx *store.Tx) (claimed []store.Delivery, next time.Ti
 func (d *Dispatcher) handle(ctx context.Context, item store.Delivery) (outcome Outcome) {
 	defer func() {
 		if p := recover(); p != nil {
-			d.o.Log.Error("delivering panicked", "queue", d.o.Queue, "delivery", item.ID, "panic", p, "stack", string(debug.Stack()))
-			outcome = Dead("INTERNAL", fmt.Errorf("panic: %v", p))
+			outcome = d.panicked(item, p)
 		}
 	}()
 	ctx, cancel := context.WithTimeout(ctx, d.o.Timeout)

@@ -189,10 +189,14 @@ func TestMoreLanesThanWorkersAreServedInTurn(t *testing.T) {
 }
 
 func TestDeadLetters(t *testing.T) {
-	bubble(t, Options{KeepDead: 2, Handle: func(_ context.Context, item store.Delivery) Outcome {
+	bubble(t, Options{KeepDead: 3, Handle: func(_ context.Context, item store.Delivery) Outcome {
 		switch item.Lane {
 		case "panic":
 			panic("at the disco")
+		case "old":
+			return Done(func(tx *store.Tx) error { return &Failure{Dead("OLD", errors.New("too old"))} })
+		case "panic later":
+			return Done(func(tx *store.Tx) error { tx.SetCursor("half", 1); panic("at the disco") })
 		case "apply":
 			return Done(func(tx *store.Tx) error {
 				if err := tx.SetCursor("half", 1); err != nil {
@@ -200,8 +204,6 @@ func TestDeadLetters(t *testing.T) {
 				}
 				return errors.New("no room")
 			})
-		case "old":
-			return Done(func(tx *store.Tx) error { return &Failure{Dead("OLD", errors.New("too old"))} })
 		}
 		return Dead("NO_RESOURCE", errors.New("no such topic"))
 	}}, func(t *testing.T, db *store.DB, d *Dispatcher) {
@@ -213,11 +215,11 @@ func TestDeadLetters(t *testing.T) {
 			}
 			return nil
 		})
-		enqueue(t, db, d, "x", "panic", "apply")
+		enqueue(t, db, d, "panic later", "x", "panic", "apply")
 		synctest.Wait()
 		db.View(t.Context(), func(tx *store.Tx) error {
 			list, err := tx.DeadLetters("q", 0, 0)
-			if err != nil || len(list) != 2 || list[0].ErrorCode != "NO_RESOURCE" || list[0].Error != "no such topic" || !strings.Contains(list[1].Error, "disco") {
+			if err != nil || len(list) != 3 || !strings.Contains(list[0].Error, "disco") || list[1].ErrorCode != "NO_RESOURCE" || list[1].Error != "no such topic" || !strings.Contains(list[2].Error, "disco") {
 				t.Errorf("dead letters %+v, %v", list, err)
 			}
 			if _, ok, _ := tx.Cursor("half"); ok {
