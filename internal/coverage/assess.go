@@ -39,10 +39,11 @@ func monitoring(tx *store.Tx) (*finding.Detector, error) {
 type cluster struct {
 	row     Row
 	issues  []issue
-	covered int  // tasks that a live agent reports
-	pending bool // something has started and may still report
-	watched bool // a live agent of a whole host knows the cluster
-	gone    bool // an inventory knows of nothing in it any more
+	covered int       // tasks that a live agent reports
+	pending bool      // something has started and may still report
+	watched bool      // a live agent of a whole host knows the cluster
+	gone    bool      // an inventory knows of nothing in it any more
+	last    time.Time // when any agent last reported something of it
 	tasks   map[string]bool
 	names   []string // task definitions seen, for when nothing runs any more
 }
@@ -236,6 +237,9 @@ func (r *round) agent(a *agent, known map[string]bool) {
 		key := taskKey(w.TaskARN, w.Cluster, w.Service)
 		k := r.cluster(w.Kind, w.Cluster, w.ClusterARN)
 		k.name(w.TaskDefinition)
+		if a.seen.After(k.last) {
+			k.last = a.seen
+		}
 		if a.host && len(a.remembered) < maxWorkloads {
 			a.remembered[k.row.ResourceID] = true
 		}
@@ -332,6 +336,9 @@ func (r *round) conclude(tx *store.Tx, d *finding.Detector, k *cluster, old Row,
 		m = &memory{lastCovered: r.started}
 	}
 	lastCovered := m.lastCovered
+	if k.last.After(lastCovered) {
+		lastCovered = k.last
+	}
 	status, issues := row.Status, []issue(nil)
 	switch {
 	case len(k.issues) > 0:
