@@ -299,29 +299,31 @@ const (
 func (m *Matcher) quoted() (end int, escaped bool) {
 	data, i := m.data, m.pos+1
 	for {
-		for i+8 <= len(data) {
+		if i+8 <= len(data) {
 			// Find the first quote, backslash or control character among eight bytes at once.
 			w := binary.LittleEndian.Uint64(data[i:])
 			quote, back := w^'"'*ones, w^'\\'*ones
 			hit := ((quote-ones)&^quote | (back-ones)&^back | (w-' '*ones)&^w) & highs
-			if hit != 0 {
-				i += bits.TrailingZeros64(hit) >> 3
-				break
+			if hit == 0 {
+				i += 8
+				continue
 			}
-			i += 8
+			i += bits.TrailingZeros64(hit) >> 3
+		} else {
+			for i < len(data) && data[i] != '"' && data[i] != '\\' && data[i] >= ' ' {
+				i++
+			}
+			if i >= len(data) {
+				m.pos = i
+				m.fail("a string does not end")
+				return -1, false
+			}
 		}
-		for i < len(data) && data[i] != '"' && data[i] != '\\' && data[i] >= ' ' {
-			i++
-		}
-		switch {
-		case i >= len(data):
-			m.pos = i
-			m.fail("a string does not end")
-			return -1, false
-		case data[i] == '"':
+		switch data[i] {
+		case '"':
 			m.pos = i + 1
 			return i, escaped
-		case data[i] == '\\':
+		case '\\':
 			escaped = true
 			i += 2
 		default:
@@ -361,59 +363,67 @@ func (m *Matcher) skip(c byte, depth int) bool {
 	}
 	data, i := m.data, m.pos
 	m.kinds = m.kinds[:0]
-	open := 0 // brackets
+	kinds := uint64(0) // of the innermost brackets, a bit each; those around 64 others are in m.kinds
+	open := 0          // brackets
+words:
 	for {
-		// Find the next quote or bracket. A bracket, square or curly, is 0x7f when the bits 1, 2 and 5 are set.
-		for i+8 <= len(data) {
+		// Find the quotes and brackets among eight bytes. A bracket, square or curly, is 0x7f when the bits 1, 2 and 5 are set.
+		var hit uint64
+		if i+8 <= len(data) {
 			w := binary.LittleEndian.Uint64(data[i:])
 			quote, bracket := w^'"'*ones, (w|0x26*ones)^0x7f*ones
-			hit := ((quote-ones)&^quote | (bracket-ones)&^bracket) & highs
-			if hit != 0 {
-				i += bits.TrailingZeros64(hit) >> 3
-				break
+			if hit = ((quote-ones)&^quote | (bracket-ones)&^bracket) & highs; hit == 0 {
+				i += 8
+				continue
 			}
-			i += 8
-		}
-		if i >= len(data) {
-			m.pos = i
-			return m.fail("the event does not end")
-		}
-		switch c := data[i]; c {
-		case '"':
-			m.pos = i
-			if end, _ := m.quoted(); end < 0 {
-				return false
-			}
-			i = m.pos
-		case '{', '[':
-			if open%64 == 0 {
-				m.kinds = append(m.kinds, 0)
-			}
-			bit := uint64(1) << (open % 64)
-			if m.kinds[open/64] &^= bit; c == '[' {
-				m.kinds[open/64] |= bit
-			}
-			if open++; depth+open > MaxDepth {
+		} else {
+			hit = highs >> (8 * (i + 8 - len(data))) // look at each byte that is left
+			if i >= len(data) {
 				m.pos = i
-				return m.fail("nested too deeply")
+				return m.fail("the event does not end")
 			}
-			i++
-		case '}', ']':
-			open--
-			if square := m.kinds[open/64]>>(open%64)&1 == 1; square != (c == ']') {
-				m.pos = i
-				return m.fail("brackets do not match")
-			}
-			if i++; open == 0 {
-				m.pos = i
-				return true
-			}
-			if open%64 == 0 {
-				m.kinds = m.kinds[:open/64]
-			}
-		default:
-			i++
 		}
+		// What follows the first hit may be a hit by mistake; the switch looks at the byte itself.
+		base := i
+		for ; hit != 0; hit &= hit - 1 {
+			i = base + bits.TrailingZeros64(hit)>>3
+			switch c := data[i]; c {
+			case '"':
+				m.pos = i
+				if end, _ := m.quoted(); end < 0 {
+					return false
+				}
+				i = m.pos
+				continue words
+			case '{', '[':
+				if open > 0 && open%64 == 0 {
+					m.kinds = append(m.kinds, kinds)
+				}
+				kinds <<= 1
+				if c == '[' {
+					kinds |= 1
+				}
+				if open++; depth+open > MaxDepth {
+					m.pos = i
+					return m.fail("nested too deeply")
+				}
+			case '}', ']':
+				if (kinds&1 == 1) != (c == ']') {
+					m.pos = i
+					return m.fail("brackets do not match")
+				}
+				kinds >>= 1
+				if open--; open == 0 {
+					m.pos = i + 1
+					return true
+				}
+				if open%64 == 0 {
+					kinds = m.kinds[len(m.kinds)-1]
+					m.kinds = m.kinds[:len(m.kinds)-1]
+				}
+			}
+		}
+		i = min(base+8, len(data))
 	}
 }
 

@@ -54,6 +54,33 @@ func TestSkipping(t *testing.T) {
 	}
 }
 
+// TestSkippingDeep checks that brackets are matched by their kind at every depth.
+func TestSkippingDeep(t *testing.T) {
+	m := compileAll(t, []string{`{"end":["here"]}`}).NewMatcher()
+	for depth := 1; depth < 400; depth += 7 {
+		var opening, closing []byte
+		for i := range depth {
+			if (i*i/3)%2 == 0 {
+				opening, closing = append(opening, '['), append(closing, ']')
+			} else {
+				opening, closing = append(opening, `{"k":`...), append(closing, '}')
+			}
+		}
+		slices.Reverse(closing)
+		for wrong := -1; wrong < depth; wrong += 1 + depth/20 {
+			closed := slices.Clone(closing)
+			if wrong >= 0 {
+				closed[wrong] ^= ']' ^ '}'
+			}
+			event := fmt.Sprintf(`{"z":%s1%s,"end":"here"}`, opening, closed)
+			_, err := m.MatchJSON(nil, []byte(event))
+			if valid := json.Valid([]byte(event)); valid != (wrong < 0) || valid != (err == nil) {
+				t.Fatalf("%d levels, wrong at %d: %v", depth, wrong, err)
+			}
+		}
+	}
+}
+
 // TestBoundAgainstJSON checks that records and JSON events with the same values match the same patterns.
 func TestBoundAgainstJSON(t *testing.T) {
 	flat := fieldNames{"a", "b", "c", "d", "e"}
