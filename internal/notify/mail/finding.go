@@ -140,9 +140,9 @@ func placeOf(r *finding.Resource) (where section, container string) {
 		if container == "" {
 			container = line(box.ID, 12)
 		}
-		id := line(box.ID, maxValue)
+		id := strings.Map(asciiOnly, line(box.ID, maxValue))
 		if box.Name != "" && id != "" {
-			where.add("Container", line(box.Name, maxValue)+" ("+bound(id, 20)+")")
+			where.add("Container", line(box.Name, maxValue)+" ("+id[:min(12, len(id))]+")") // as much as the engine itself shows
 		} else {
 			where.add("Container", line(box.Name+box.ID, maxValue))
 		}
@@ -237,6 +237,9 @@ func objectOf(f *finding.Finding) (s section, brief string) {
 	}
 	if d := f.Service.RuntimeDetails; d != nil && d.Context != nil {
 		c := d.Context
+		if brief == "" && c.TargetProcess != nil {
+			brief = line(c.TargetProcess.Name, maxName)
+		}
 		for _, v := range []row{
 			{"Socket", c.SocketPath}, {"Target", targetOf(c.TargetProcess)}, {"Script", c.ScriptPath}, {"Library", c.LibraryPath}, {"LD_PRELOAD", c.LDPreloadValue},
 			{"runc", c.RuncBinaryPath}, {"Release agent", c.ReleaseAgentPath}, {"Mounted", c.MountSource}, {"Mounted on", c.MountTarget}, {"File system", c.FileSystemType},
@@ -299,4 +302,12 @@ func clock(t time.Time) string {
 		return ""
 	}
 	return t.UTC().Format("2006-01-02 15:04:05 UTC")
+}
+
+// asciiOnly drops what an id never holds.
+func asciiOnly(r rune) rune {
+	if r > '~' {
+		return -1
+	}
+	return r
 }
