@@ -1,0 +1,250 @@
+package intel
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"vedette.dev/vedette/internal/store"
+)
+
+// bench is a running Sets.
+type bench struct {
+	t      *testing.T
+	db     *store.DB
+	folder string
+	lists  *Lists
+	sets   *Sets
+	stop   context.CancelFunc
+	done   chan struct{}
+}
+
+func newBench(t *testing.T) *bench {
+	t.Helper()
+	db, err := store.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "v.db"), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{t: t, db: db, folder: filepath.Join(t.TempDir(), "lists")}
+	b.open()
+	t.Cleanup(func() {
+		b.close()
+		db.Close()
+	})
+	return b
+}
+
+func (b *bench) open() {
+	b.t.Helper()
+	b.lists = NewLists()
+	var err error
+	b.sets, err = OpenSets(context.Background(), SetsOptions{Store: b.db, Folder: b.folder, Lists: b.lists, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	b.stop, b.done = cancel, make(chan struct{})
+	go func() {
+		defer close(b.done)
+		b.sets.Run(ctx)
+	}()
+}
+
+func (b *bench) close() {
+	b.stop()
+	<-b.done
+}
+
+// settled waits until the set is no longer being activated.
+func (b *bench) settled(id string) Set {
+	b.t.Helper()
+	for range 500 {
+		set, ok, err := b.sets.Get(context.Background(), id)
+		if err != nil || !ok {
+			b.t.Fatalf("set %s: %v, %v", id, ok, err)
+		}
+		if set.Status != StatusActivating {
+			return set
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	b.t.Fatal("the set is being activated for ever")
+	return Set{}
+}
+
+func (b *bench) create(name, location string) Set {
+	b.t.Helper()
+	set, err := b.sets.Create(context.Background(), name, "TXT", location, true, map[string]string{"team": "a"})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return b.settled(set.ID)
+}
+
+func (b *bench) listed(address string) bool {
+	return len(b.lists.Address(nil, netip.MustParseAddr(address))) > 0
+}
+
+func TestSetLifeCycle(t *testing.T) {
+	b := newBench(t)
+	source := filepath.Join(t.TempDir(), "list.txt")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(source, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("192.0.2.1\nnonsense\n")
+	set := b.create("mine", "file://"+source)
+	if set.Status != StatusActive || set.Entries != 1 || !strings.Contains(set.ErrorDetails, `line 2: "nonsense"`) || set.Tags["team"] != "a" {
+		t.Errorf("%+v", set)
+	}
+	if !b.listed("192.0.2.1") {
+		t.Error("the address is not listed")
+	}
+
+	// A restart works while the source is away.
+	b.close()
+	if err := os.Remove(source); err != nil {
+		t.Fatal(err)
+	}
+	b.open()
+	if !b.listed("192.0.2.1") {
+		t.Error("the address is not listed after a restart")
+	}
+	if got := b.settled(set.ID); got.Status != StatusActive {
+		t.Errorf("after a restart: %+v", got)
+	}
+
+	// Reading it again fails and keeps what there was.
+	on := true
+	if err := b.sets.Update(t.Context(), set.ID, Change{Activate: &on}); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.settled(set.ID); got.Status != StatusError || !strings.Contains(got.ErrorDetails, "no such file") || !strings.Contains(got.ErrorDetails, "stays in use") {
+		t.Errorf("after the source went: %+v", got)
+	}
+	if !b.listed("192.0.2.1") {
+		t.Error("the address is not listed while the source is away")
+	}
+
+	write("192.0.2.2\n")
+	if err := b.sets.Update(t.Context(), set.ID, Change{Activate: &on}); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.settled(set.ID); got.Status != StatusActive || got.ErrorDetails != "" || b.listed("192.0.2.1") || !b.listed("192.0.2.2") {
+		t.Errorf("after the source changed: %+v", got)
+	}
+
+	// A damaged copy is not used.
+	b.close()
+	if err := os.WriteFile(filepath.Join(b.folder, set.ID+".list"), []byte("192.0.2.99\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.open()
+	if got := b.settled(set.ID); got.Status != StatusActive || b.listed("192.0.2.99") || !b.listed("192.0.2.2") {
+		t.Errorf("after the copy was damaged: %+v", got)
+	}
+
+	off := false
+	if err := b.sets.Update(t.Context(), set.ID, Change{Activate: &off}); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.settled(set.ID); got.Status != StatusInactive || b.listed("192.0.2.2") {
+		t.Errorf("switched off: %+v", got)
+	}
+	if err := b.sets.Update(t.Context(), set.ID, Change{Activate: &on}); err != nil {
+		t.Fatal(err)
+	}
+	b.settled(set.ID)
+	if err := b.sets.Delete(t.Context(), set.ID); err != nil {
+		t.Fatal(err)
+	}
+	if b.listed("192.0.2.2") {
+		t.Error("still listed after it was deleted")
+	}
+	if left, err := os.ReadDir(b.folder); err != nil || len(left) != 0 {
+		t.Errorf("copies left: %v, %v", left, err)
+	}
+	if err := b.sets.Delete(t.Context(), set.ID); !errors.Is(err, ErrNotFound) {
+		t.Errorf("deleting twice: %v", err)
+	}
+}
+
+func TestSetSources(t *testing.T) {
+	b := newBench(t)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/good":
+			io.WriteString(w, "203.0.113.5\n")
+		case "/moved":
+			http.Redirect(w, r, "/good", http.StatusFound)
+		case "/loop":
+			http.Redirect(w, r, "/loop", http.StatusFound)
+		case "/file":
+			http.Redirect(w, r, "file:///etc/passwd", http.StatusFound)
+		case "/empty":
+		case "/html":
+			io.WriteString(w, "<html>\n<body>\n")
+		default:
+			http.NotFound(w, r)
+		}
+	}))
+	defer server.Close()
+	folder := t.TempDir()
+	for _, c := range []struct{ location, status, details string }{
+		{server.URL + "/good", StatusActive, ""},
+		{server.URL + "/moved", StatusActive, ""},
+		{server.URL + "/loop", StatusError, "too many redirects"},
+		{server.URL + "/file", StatusError, ""},
+		{server.URL + "/none", StatusError, "the server answered 404 Not Found"},
+		{server.URL + "/empty", StatusError, "the list holds no address and no domain name"},
+		{server.URL + "/html", StatusError, `line 1: "<html>"`},
+		{"http://127.0.0.1:1/x", StatusError, "connection refused"},
+		{"file://" + folder, StatusError, "no regular file"},
+		{"file://" + folder + "/none", StatusError, "no such file"},
+	} {
+		set := b.create(c.location, c.location)
+		if set.Status != c.status || !strings.Contains(set.ErrorDetails, c.details) {
+			t.Errorf("%s: status %s, details %q; want %s, %q", c.location, set.Status, set.ErrorDetails, c.status, c.details)
+		}
+	}
+	if left, err := filepath.Glob(filepath.Join(b.folder, "*.new")); err != nil || len(left) > 0 {
+		t.Errorf("left over: %v, %v", left, err)
+	}
+}
+
+func TestInvalidSets(t *testing.T) {
+	b := newBench(t)
+	b.create("taken", "file:///nonexistent")
+	for _, c := range []struct{ name, format, location, reason string }{
+		{"a", "STIX", "file:///x", "use TXT"},
+		{"", "TXT", "file:///x", "needs a name"},
+		{strings.Repeat("n", 301), "TXT", "file:///x", "needs a name"},
+		{"a", "TXT", "s3://bucket/key", "reading from S3 with credentials is not supported yet"},
+		{"a", "TXT", "gopher://x", "scheme not supported"},
+		{"a", "TXT", "/etc/list", "scheme not supported"},
+		{"a", "TXT", "file://otherhost/x", "want file:///absolute/path"},
+		{"a", "TXT", "http:///x", "no host"},
+		{"a", "TXT", "file:///" + strings.Repeat("x", 300), "at most 300"},
+		{"taken", "TXT", "file:///x", "exists already"},
+	} {
+		var invalid *InvalidError
+		if _, err := b.sets.Create(t.Context(), c.name, c.format, c.location, true, nil); !errors.As(err, &invalid) || !strings.Contains(err.Error(), c.reason) {
+			t.Errorf("%.20s %s %.30s: %v, want %q", c.name, c.format, c.location, err, c.reason)
+		}
+	}
+	name := "x"
+	if err := b.sets.Update(t.Context(), "nonexistent", Change{Name: &name}); !errors.Is(err, ErrNotFound) {
+		t.Errorf("updating what is not there: %v", err)
+	}
+}
