@@ -104,7 +104,10 @@ func (l *leaf) nearest() (key, bool) {
 		l.parsed |= numberParsed
 		f := l.Num
 		if l.Str != "" {
-			f, _ = strconv.ParseFloat(l.Str, 64)
+			var err error
+			if f, err = strconv.ParseFloat(l.Str, 64); err != nil {
+				return key{}, false // too large, or a Record's mistake
+			}
 		}
 		if l.isNumber = f-f == 0; l.isNumber { // neither NaN nor infinite
 			l.number = numberKey(f + 0) // -0 + 0 is 0

@@ -7,7 +7,7 @@ import "sort"
 // that must be absent must have no leaf that could be combined with the elements chosen for the fields before it, in the
 // order of the paths.
 
-// maxSteps bounds the leaves examined for the consistency of one event.
+// maxSteps bounds the leaves examined for the consistency of one event. An event that needs more is an error, not a mismatch.
 const maxSteps = 1 << 25
 
 // arraysMatter reports whether a conjunction whose predicates are all satisfied may yet fail because of arrays.
@@ -50,7 +50,7 @@ func (m *matcher) choose(c *compiled, i int) bool {
 		return true
 	}
 	situation := m.situation(i)
-	m.steps += len(m.chosen)
+	m.steps -= len(m.chosen)
 	if _, ok := m.failed[situation]; ok || m.gaveUp {
 		return false
 	}
@@ -58,7 +58,7 @@ func (m *matcher) choose(c *compiled, i int) bool {
 	leaves := m.leaves[p.field]
 	present := false
 	for j := 0; j < len(leaves); {
-		if m.steps++; m.steps > maxSteps {
+		if m.steps--; m.steps < 0 {
 			m.gaveUp = true
 			return false
 		}
@@ -108,7 +108,7 @@ func (m *matcher) fieldMatters(leaves []leaf, i int) bool {
 		for at != 0 && m.contexts[at].parent != 0 {
 			at = m.contexts[at].parent
 		}
-		if m.steps++; at != 0 && m.arrays[m.contexts[at].array].last > int32(i) {
+		if m.steps--; at != 0 && m.arrays[m.contexts[at].array].last > int32(i) {
 			return true
 		}
 	}

@@ -30,14 +30,14 @@ const (
 	ReasonTooComplex  = "Filter policy is too complex"
 )
 
-// An EventError says why an event cannot be matched: it is not a JSON object, or not JSON.
+// An EventError says why an event cannot be matched: it is not a JSON object, not JSON, or its arrays cost too much.
 type EventError struct {
 	Reason string
 	Offset int // in bytes
 }
 
 func (e *EventError) Error() string {
-	return fmt.Sprintf("event is not valid JSON at offset %d: %s", e.Offset, e.Reason)
+	return fmt.Sprintf("matching event: %s at offset %d", e.Reason, e.Offset)
 }
 
 // maxSnippet is how much of the source AWS repeats in a message.

@@ -26,7 +26,8 @@ type matcher struct {
 	arrays   []array
 	chosen   []int32 // elements chosen so far, in the order of choice
 	failed   map[uint64]struct{}
-	steps    int
+	steps    int // leaves that may yet be examined for the consistency of this event's arrays
+	budget   int // steps at the beginning
 	gaveUp   bool
 }
 
@@ -52,6 +53,7 @@ func newMatcher(s *Set) matcher {
 		matched:   make([]uint32, s.patterns),
 		mark:      make([]uint32, s.states),
 		failed:    map[uint64]struct{}{},
+		budget:    maxSteps,
 	}
 }
 
@@ -83,7 +85,7 @@ func (m *matcher) reset() {
 	m.out = m.out[:0]
 	m.contexts = append(m.contexts[:0], context{})
 	m.arrays = m.arrays[:0]
-	m.steps, m.gaveUp = 0, false
+	m.steps, m.gaveUp = m.budget, false
 	if m.event++; m.event == 1<<31 {
 		clear(m.predicate)
 		clear(m.tried)

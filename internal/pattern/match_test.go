@@ -184,6 +184,19 @@ func TestLargeArrays(t *testing.T) {
 	}
 }
 
+// TestBudget checks that an event whose arrays cost too much is reported, and the next one is matched as ever.
+func TestBudget(t *testing.T) {
+	m := compileAll(t, []string{`{"a":{"x":[1],"y":[2]}}`}).NewMatcher()
+	m.budget = 10
+	_, err := m.MatchJSON(nil, []byte(`{"a":[`+strings.Repeat(`{"x":1},`, 20)+`{"y":2}]}`))
+	if want := "matching event: its arrays need too many comparisons at offset 175"; err == nil || err.Error() != want {
+		t.Errorf("error %v, want %s", err, want)
+	}
+	if ids, err := m.MatchJSON(nil, []byte(`{"a":[{"x":1,"y":2}]}`)); err != nil || len(ids) != 1 {
+		t.Errorf("afterwards: %v %v", ids, err)
+	}
+}
+
 // TestMany checks that each of many patterns is found, and only it.
 func TestMany(t *testing.T) {
 	var texts []string
