@@ -11,10 +11,12 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
 	apicontainer "github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/client"
 
 	"vedette.dev/vedette/internal/container"
@@ -36,7 +38,14 @@ type Engine struct {
 	client *client.Client
 	host   string
 	log    *slog.Logger
+
+	mu     sync.Mutex
+	known  map[string]*event.Container // what Watch has seen start, for containers that are removed before anyone asks
+	oldest []string                    // the ids in known, oldest first
 }
+
+// maxKnown bounds how many containers are remembered.
+const maxKnown = 1024
 
 var _ container.Runtime = (*Engine)(nil)
 
@@ -52,7 +61,7 @@ func Open(opts Options) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening Docker engine %s: %w", opts.Socket, err)
 	}
-	return &Engine{client: c, host: opts.Host, log: opts.Log}, nil
+	return &Engine{client: c, host: opts.Host, log: opts.Log, known: make(map[string]*event.Container)}, nil
 }
 
 // Close ends the connections to the engine.
@@ -68,12 +77,37 @@ const maxMounts = 64
 func (e *Engine) Describe(ctx context.Context, id string) (*event.Container, error) {
 	got, err := e.client.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
 	if errdefs.IsNotFound(err) {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if c, ok := e.known[id]; ok {
+			return c, nil
+		}
 		return nil, fmt.Errorf("describing container %s: %w", id, container.ErrNotFound)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("describing container %s: %w", id, err)
 	}
 	return e.describe(&got.Container), nil
+}
+
+// remember describes a container while it is there.
+func (e *Engine) remember(ctx context.Context, id string) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	c, err := e.Describe(ctx, id)
+	if err != nil {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if _, again := e.known[id]; !again {
+		e.oldest = append(e.oldest, id)
+	}
+	e.known[id] = c
+	if len(e.oldest) > maxKnown {
+		delete(e.known, e.oldest[0])
+		e.oldest = append(e.oldest[:0], e.oldest[1:]...)
+	}
 }
 
 func (e *Engine) describe(in *apicontainer.InspectResponse) *event.Container {
@@ -150,6 +184,9 @@ func (e *Engine) watch(ctx context.Context, changed func(id string)) error {
 	for {
 		select {
 		case m := <-stream.Messages:
+			if m.Action == events.ActionCreate || m.Action == events.ActionStart {
+				e.remember(ctx, m.Actor.ID)
+			}
 			changed(m.Actor.ID)
 		case err := <-stream.Err:
 			if err == nil {

@@ -226,6 +226,7 @@ func (s *Source) outdated(id string, state apicontainer.ContainerState) bool {
 func (s *Source) tasks() []inventory.Task {
 	byARN := make(map[string]*inventory.Task)
 	running := make(map[string]bool)
+	begun := make(map[string]bool)
 	var arns []string
 	for _, m := range s.known {
 		t, ok := byARN[m.task.ARN]
@@ -245,11 +246,17 @@ func (s *Source) tasks() []inventory.Task {
 		if m.container.LastStatus == "RUNNING" && !m.container.Agent {
 			running[t.ARN] = true
 		}
+		if m.container.LastStatus != "PENDING" {
+			begun[t.ARN] = true
+		}
 	}
 	sort.Strings(arns)
 	out := make([]inventory.Task, 0, len(arns))
 	for _, arn := range arns {
 		t := byARN[arn]
+		if !begun[arn] {
+			continue // Its containers are made and none has started: there is nothing to watch yet.
+		}
 		t.LastStatus = "STOPPED"
 		if running[arn] {
 			t.LastStatus, t.StoppedAt = "RUNNING", time.Time{}
