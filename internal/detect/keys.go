@@ -59,19 +59,19 @@ func (b *keyBook) key(typ string, place Place, executable, object string, at tim
 	return key, false
 }
 
-// evict makes room: everything whose window is over, or else the oldest window.
+// evict makes room: everything whose window is over, and if that is too little, an eighth of the rest at random.
+// Whoever is forgotten may make MaxKeys findings more.
 func (b *keyBook) evict(now time.Time) {
-	var oldest uint64
-	var since time.Time
 	for id, row := range b.rows {
 		if now.Sub(row.since) >= keyWindow {
 			delete(b.rows, id)
-		} else if since.IsZero() || row.since.Before(since) {
-			oldest, since = id, row.since
 		}
 	}
-	if len(b.rows) >= maxKeyRows {
-		delete(b.rows, oldest)
+	for id := range b.rows {
+		if len(b.rows) <= maxKeyRows-maxKeyRows/8 {
+			return
+		}
+		delete(b.rows, id)
 	}
 }
 

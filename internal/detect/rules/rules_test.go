@@ -1,0 +1,133 @@
+package rules
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+
+	"vedette.dev/vedette/internal/detect"
+	"vedette.dev/vedette/internal/event"
+	"vedette.dev/vedette/internal/finding"
+	"vedette.dev/vedette/internal/intel"
+)
+
+// TestKinds says which events agents must send; a rule that needs more makes every agent work more.
+func TestKinds(t *testing.T) {
+	e, err := detect.New(detect.Options{Rules: All()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := event.Kinds(0).With(event.KindExec).With(event.KindConnect).With(event.KindBind).With(event.KindDNS).With(event.KindPtrace)
+	if e.Kinds() != want {
+		t.Errorf("kinds %b, want %b", e.Kinds(), want)
+	}
+}
+
+// ordinary is a batch of what busy containers do all day: no finding in it.
+func ordinary() *event.Batch {
+	b := &event.Batch{AgentID: "a", Host: event.Host{ID: "h", Name: "h"}}
+	parent := &event.Process{UUID: event.UUID{9}, PID: 1, Name: "nginx", ExePath: "/usr/sbin/nginx"}
+	for c := range 8 {
+		container := &event.Container{ID: fmt.Sprintf("%064d", c), Name: "web", Image: "shop/web:1"}
+		for i := range 32 {
+			p := &event.Process{UUID: event.UUID{byte(c), byte(i)}, PID: uint32(100 + i), Name: "curl", ExePath: "/usr/bin/curl", Parent: parent,
+				Args: []string{"curl", "-s", "https://api.example"}, Exe: event.File{Origin: event.OriginImage}, Stdin: event.Stdio{Kind: event.StdioPipe, Inode: 1}}
+			for _, e := range []event.Event{
+				{Kind: event.KindExec, Exec: &event.Exec{}},
+				{Kind: event.KindDNS, DNS: &event.DNS{Name: "api.eu-west-1.service.example"}},
+				{Kind: event.KindConnect, Connect: &event.Socket{Family: 1, Type: 1, Path: "/run/app.sock"}},
+				{Kind: event.KindConnect, Connect: &event.Socket{Family: 2, Type: 1, Protocol: 6, Remote: netip.MustParseAddrPort("10.1.2.3:443")}},
+			} {
+				e.Process, e.Container, e.Time, e.Count = p, container, 1e18, 1
+				b.Events = append(b.Events, e)
+			}
+		}
+	}
+	return b
+}
+
+func TestOrdinaryEventsDoNotAllocate(t *testing.T) {
+	e, err := detect.New(detect.Options{Rules: All(), Lists: intel.NewLists()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := ordinary()
+	emit := func(occ *finding.Occurrence) { t.Errorf("a finding: %+v", occ) }
+	e.Process(b, emit)
+	if n := testing.AllocsPerRun(20, func() { e.Process(b, emit) }); n > 0 {
+		t.Errorf("%v allocations for %d events", n, len(b.Events))
+	}
+}
+
+// TestStateIsBounded runs many containers with many processes each.
+func TestStateIsBounded(t *testing.T) {
+	ps := newPlaces()
+	for i := range 3 * maxPlaces {
+		m := &detect.Match{Event: &event.Event{Container: &event.Container{ID: fmt.Sprint(i)}}}
+		ps.of(m, true)
+	}
+	if len(ps.byName) != maxPlaces || len(ps.order) != maxPlaces {
+		t.Errorf("%d places", len(ps.byName))
+	}
+	s := newShellPlace()
+	for i := range 10000 {
+		p := &event.Process{UUID: event.UUID{byte(i), byte(i >> 8)}, ExePath: "/bin/sh"}
+		s.dial(p, &event.Socket{Remote: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 1)}, protocolTCP, 1)
+		s.remember(p, 1)
+		s.bind(uint16(i))
+	}
+	if len(s.dialers) != maxDialers || len(s.index) != maxDialers || len(s.shells) != maxShells || len(s.ports) != maxPorts {
+		t.Errorf("%d dialers, %d indexed, %d shells, %d ports", len(s.dialers), len(s.index), len(s.shells), len(s.ports))
+	}
+	for u, i := range s.index {
+		if s.dialers[i].uuid != u {
+			t.Fatal("the index is wrong")
+		}
+	}
+}
+
+func TestReadsCommands(t *testing.T) {
+	for _, c := range []struct {
+		args  []string
+		shell bool
+		want  bool
+	}{
+		{nil, true, true},
+		{[]string{"sh"}, true, true},
+		{[]string{"-bash"}, true, true},
+		{[]string{"bash", "-i"}, true, true},
+		{[]string{"bash", "--norc", "-i"}, true, true},
+		{[]string{"bash", "--rcfile", "/x", "-i"}, true, true},
+		{[]string{"bash", "-o", "pipefail"}, true, true},
+		{[]string{"bash", "-s", "arg"}, true, true},
+		{[]string{"busybox", "sh"}, true, true},
+		{[]string{"bash", "-c", "id"}, true, false},
+		{[]string{"bash", "-lc", "id"}, true, false},
+		{[]string{"bash", "script.sh"}, true, false},
+		{[]string{"bash", "-x", "script.sh"}, true, false},
+		{[]string{"python3"}, false, true},
+		{[]string{"python3", "-i"}, false, true},
+		{[]string{"python3", "-"}, false, true},
+		{[]string{"python3", "-c", "x"}, false, false},
+		{[]string{"python3", "-m", "http.server"}, false, false},
+		{[]string{"perl", "-e", "x"}, false, false},
+		{[]string{"node", "app.js"}, false, false},
+	} {
+		if got := readsCommands(&event.Process{Args: c.args}, c.shell); got != c.want {
+			t.Errorf("%q: %v, want %v", c.args, got, c.want)
+		}
+	}
+}
+
+func BenchmarkOrdinaryEvents(b *testing.B) {
+	e, err := detect.New(detect.Options{Rules: All(), Lists: intel.NewLists()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	batch := ordinary()
+	b.ReportAllocs()
+	for b.Loop() {
+		e.Process(batch, func(*finding.Occurrence) {})
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(batch.Events)), "ns/event")
+}
