@@ -66,7 +66,9 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.output, "output", "table", "table or json")
 	flags.StringVar(&o.subject.Binary, "vedette", "", "the program to measure, for {vedette}; built if not given")
 	flags.StringVar(&o.subject.Command, "command", subject.DefaultCommand, "how to run it")
+	flags.StringVar(&o.subject.Attached, "attached", subject.DefaultAttached, "series that is above 0 once it watches something")
 	flags.StringVar(&o.subject.Ready, "ready", "http://{api}/healthz", "URL that answers 200 once it is ready")
+	flags.StringVar(&o.subject.Metrics, "metrics", "http://{api}/metrics", "URL of its metrics")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -189,27 +191,46 @@ func (m *measurement) round(ctx context.Context) error {
 
 // attack does the first technique that can be done, and waits for what comes of it.
 func (m *measurement) attack(ctx context.Context, c sandbox.Container, reproduction simulate.Reproduction) (attack, error) {
+	wait, cancel := context.WithTimeout(ctx, m.patience)
+	defer cancel()
+	// The finding may be there before the attacker has ended, so somebody looks for it from the beginning.
+	type answer struct {
+		id  string
+		at  time.Time
+		err error
+	}
+	found := make(chan answer, 1)
+	go func() {
+		id, at, err := m.api.waitFinding(wait, reproduction.Type, c.Info())
+		found <- answer{id, at, err}
+	}()
+	a, err := attackOnce(ctx, c, reproduction)
+	if err != nil {
+		cancel()
+		<-found
+		return a, err
+	}
+	got := <-found
+	if err = got.err; err == nil {
+		a.stored = got.at
+		a.mailed, err = m.relay.wait(wait, got.id)
+	}
+	if ctx.Err() != nil || err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return a, err
+	}
+	return a, nil
+}
+
+// attackOnce does the first technique that the container has the tools for.
+func attackOnce(ctx context.Context, c sandbox.Container, reproduction simulate.Reproduction) (attack, error) {
 	for _, technique := range reproduction.Techniques {
 		result, err := technique.Run(ctx, c, simulate.Target{})
 		if err != nil {
 			return attack{}, err
 		}
-		if result.Skipped != "" {
-			continue
+		if at, ok := result.First(); ok {
+			return attack{findingType: reproduction.Type, at: at}, nil
 		}
-		a := attack{findingType: reproduction.Type}
-		a.at, _ = result.First()
-		wait, cancel := context.WithTimeout(ctx, m.patience)
-		defer cancel()
-		id, stored, err := m.api.waitFinding(wait, reproduction.Type, c.Info())
-		if err == nil {
-			a.stored = stored
-			a.mailed, err = m.relay.wait(wait, id)
-		}
-		if err != nil && !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
-			return a, err
-		}
-		return a, nil
 	}
 	return attack{}, fmt.Errorf("no technique for %s can be done here", reproduction.Type)
 }

@@ -85,6 +85,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.load, "load", "", "the load program; built if not given")
 	flags.StringVar(&o.subject.Binary, "vedette", "", "the program to measure, for {vedette}; built if not given")
 	flags.StringVar(&o.subject.Command, "command", subject.DefaultCommand, "how to run it")
+	flags.StringVar(&o.subject.Attached, "attached", subject.DefaultAttached, "series that is above 0 once it watches something")
 	flags.StringVar(&o.subject.Ready, "ready", "http://{api}/healthz", "URL that answers 200 once it is ready")
 	flags.StringVar(&o.subject.Metrics, "metrics", "http://{api}/metrics", "URL of its metrics")
 	seen := flags.String("seen", `^vedette_sensor_events_total`, "series that count events seen")

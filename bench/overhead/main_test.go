@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,20 +21,24 @@ const subjectVariable = "VEDETTE_TEST_SUBJECT"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(subjectVariable) != "" {
-		fmt.Fprintln(os.Stderr, standIn(os.Args[len(os.Args)-1]))
+		fmt.Fprintln(os.Stderr, standIn(os.Args[len(os.Args)-1], os.Args[1] != "--watch-nothing"))
 		os.Exit(1)
 	}
 	os.Exit(m.Run())
 }
 
 // standIn claims to have seen 100 events and lost 2 at each look at its metrics.
-func standIn(address string) error {
+func standIn(address string, watching bool) error {
 	var looks atomic.Int64
 	http.HandleFunc("/healthz", func(http.ResponseWriter, *http.Request) {})
 	http.HandleFunc("/metrics", func(w http.ResponseWriter, _ *http.Request) {
-		n := looks.Add(1)
+		n, hooks := looks.Add(1), 0
+		if watching && n > 1 {
+			hooks = 1
+		}
 		fmt.Fprintf(w, "# TYPE vedette_sensor_events_total counter\nvedette_sensor_events_total{kind=\"exec\"} %d\n"+
-			"# TYPE vedette_sensor_events_lost_total counter\nvedette_sensor_events_lost_total{kind=\"open\"} %d\n", n*100, n*2)
+			"# TYPE vedette_sensor_events_lost_total counter\nvedette_sensor_events_lost_total{kind=\"open\"} %d\n"+
+			"# TYPE vedette_sensor_hooks_attached gauge\nvedette_sensor_hooks_attached %d\n", n*100, n*2, hooks)
 	})
 	return http.ListenAndServe(address, nil)
 }
@@ -78,12 +83,15 @@ func TestMeasures(t *testing.T) {
 }
 
 func TestProgramThatEndsIsAnError(t *testing.T) {
-	for command, want := range map[string]string{"false": "it ended", "/no/such/program": "no such file", "sleep 60": "not ready"} {
-		o, err := parse([]string{"--command", command})
+	t.Setenv(subjectVariable, "1")
+	for command, want := range map[string]string{"false": "it ended", "/no/such/program": "no such file", "sleep 60": "not ready",
+		"{vedette} --watch-nothing {api}": "watches nothing",
+	} {
+		o, err := parse([]string{"--command", command, "--vedette", os.Args[0]})
 		if err != nil {
 			t.Fatal(err)
 		}
-		o.subject.Patience = 1e8
+		o.subject.Patience = time.Second
 		m := measurement{options: o}
 		if err := m.halfWith(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v", command, err)

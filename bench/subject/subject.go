@@ -28,13 +28,19 @@ import (
 type Options struct {
 	// Command is split at spaces, after {vedette}, {config}, {data}, {api} and {link} were filled in: the binary, a
 	// configuration file, a new folder, and two addresses of the form 127.0.0.1:PORT.
-	Command  string
-	Binary   string // for {vedette}
-	Ready    string // URL that answers 200 once everything is attached; may hold {api}
-	Metrics  string // URL of the Prometheus page; may hold {api}
-	SMTP     string // relay written to the configuration; "" keeps mails in the data folder
-	Patience time.Duration
+	Command string
+	Binary  string // for {vedette}
+	Ready   string // URL that answers 200 once everything is attached; may hold {api}
+	Metrics string // URL of the Prometheus page; may hold {api}
+	SMTP    string // relay written to the configuration; "" keeps mails in the data folder
+	// Attached is the beginning of the name of series that are above 0 once the program watches something; "" asks for none.
+	// A program that watches nothing is fast, and no measurement.
+	Attached string
+	Patience time.Duration // how long it may take to get ready; 0 means 30 s
 }
+
+// DefaultAttached counts the kernel hooks of the sensor.
+const DefaultAttached = "vedette_sensor_hooks_attached"
 
 // DefaultCommand runs the server and an agent for the whole host.
 const DefaultCommand = "{vedette} --config {config} --data {data} up"
@@ -95,26 +101,44 @@ func (s *Subject) start(ctx context.Context, o Options) error {
 		return err
 	}
 	go func() { s.ended <- s.run.Wait() }()
-	return s.waitReady(ctx, fill.Replace(o.Ready), o.Patience)
+	ready := fill.Replace(o.Ready)
+	return s.wait(ctx, o.Patience, func(ctx context.Context) error {
+		if _, err := get(ctx, ready); err != nil || o.Attached == "" {
+			return err
+		}
+		counters, err := s.Counters(ctx)
+		if err != nil {
+			return err
+		}
+		if counters.Sum(func(series string) bool { return strings.HasPrefix(series, o.Attached) }) <= 0 {
+			return fmt.Errorf("%s is not above 0: the program watches nothing", o.Attached)
+		}
+		return nil
+	})
 }
 
-func (s *Subject) waitReady(ctx context.Context, url string, patience time.Duration) error {
+// wait calls ready until it returns no error, the program ends, or patience (0: 30 s) does.
+func (s *Subject) wait(ctx context.Context, patience time.Duration, ready func(context.Context) error) error {
 	if patience == 0 {
 		patience = 30 * time.Second
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	var last error
 	for {
-		_, err := get(ctx, url)
+		err := ready(ctx)
 		if err == nil {
 			return nil
+		}
+		if last == nil || ctx.Err() == nil { // The error that the deadline causes says less than the one before.
+			last = err
 		}
 		select {
 		case ended := <-s.ended:
 			s.ended <- ended
 			return fmt.Errorf("it ended: %v", ended)
 		case <-ctx.Done():
-			return fmt.Errorf("not ready: %w", err)
+			return fmt.Errorf("not ready: %w", last)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
