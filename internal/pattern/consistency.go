@@ -30,17 +30,38 @@ func (m *matcher) consistent(c *compiled) bool {
 		m.arrays[i].last, m.arrays[i].chosen = -1, 0
 	}
 	for i, id := range c.predicates {
-		for j := range m.leaves[m.set.predicates[id].field] {
-			at := m.leaves[m.set.predicates[id].field][j].context
-			for at != 0 && m.arrays[m.contexts[at].array].last != int32(i) {
-				m.arrays[m.contexts[at].array].last = int32(i)
-				at = m.contexts[at].parent
-			}
-		}
+		m.noteLast(m.leaves[m.set.predicates[id].field], int32(i))
+	}
+	m.matters = m.matters[:0]
+	for i, id := range c.predicates {
+		m.matters = append(m.matters, m.shares(m.leaves[m.set.predicates[id].field], int32(i)))
 	}
 	m.chosen = m.chosen[:0]
 	clear(m.failed)
 	return m.choose(c, 0)
+}
+
+// noteLast makes field number i the last one of the arrays that its leaves are in.
+func (m *matcher) noteLast(leaves []leaf, i int32) {
+	for j := range leaves {
+		at := leaves[j].context
+		for at != 0 && m.arrays[m.contexts[at].array].last != i {
+			m.arrays[m.contexts[at].array].last = i
+			at = m.contexts[at].parent
+		}
+	}
+}
+
+// shares reports whether some leaf of field number i is in an array that a later field has leaves in too.
+func (m *matcher) shares(leaves []leaf, i int32) bool {
+	for j := range leaves {
+		for at := leaves[j].context; at != 0; at = m.contexts[at].parent {
+			if m.arrays[m.contexts[at].array].last > i {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // choose reports whether the fields from number i on can be satisfied beside the elements chosen so far. It remembers where
@@ -73,10 +94,8 @@ func (m *matcher) choose(c *compiled, i int) bool {
 			continue
 		}
 		before := len(m.chosen)
-		matters := false
 		for at := l.context; at != 0; at = m.contexts[at].parent {
 			a := &m.arrays[m.contexts[at].array]
-			matters = matters || a.last > int32(i)
 			if a.chosen != at {
 				a.chosen = at
 				m.chosen = append(m.chosen, at)
@@ -89,7 +108,7 @@ func (m *matcher) choose(c *compiled, i int) bool {
 			m.arrays[m.contexts[at].array].chosen = 0
 		}
 		m.chosen = m.chosen[:before]
-		if !matters && !m.fieldMatters(leaves, i) {
+		if !m.matters[i] {
 			break // any other leaf leaves the same situation
 		}
 	}
@@ -97,21 +116,6 @@ func (m *matcher) choose(c *compiled, i int) bool {
 		return true
 	}
 	m.failed[situation] = struct{}{}
-	return false
-}
-
-// fieldMatters reports whether some leaf is in an array that a field after number i has leaves in too.
-func (m *matcher) fieldMatters(leaves []leaf, i int) bool {
-	for j := range leaves {
-		// An array around another array has all the fields that the inner one has.
-		at := leaves[j].context
-		for at != 0 && m.contexts[at].parent != 0 {
-			at = m.contexts[at].parent
-		}
-		if m.steps--; at != 0 && m.arrays[m.contexts[at].array].last > int32(i) {
-			return true
-		}
-	}
 	return false
 }
 

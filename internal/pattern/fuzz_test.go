@@ -254,3 +254,80 @@ func TestAgainstReference(t *testing.T) {
 		t.Error("nothing ever matched, so nothing was compared")
 	}
 }
+
+// TestArraysAgainstReference compares the two on what is special about arrays: fields that share some of the arrays they are
+// in, absence, and the same path in several arrays.
+func TestArraysAgainstReference(t *testing.T) {
+	paths := rapid.SampledFrom([]string{"a", "a.x", "a.y", "a.z", "a.b.x", "a.b.y", "a-b", "c.x", "c.y"})
+	values := rapid.SampledFrom([]string{`[1]`, `[2]`, `[1,3]`, `[{"exists":false}]`, `[2,{"exists":false}]`, `[{"anything-but":1}]`, `[{"exists":true}]`})
+	names := rapid.SampledFrom([]string{"x", "y", "z", "b"})
+	var value func(t *rapid.T, depth int) string
+	value = func(t *rapid.T, depth int) string {
+		switch k := rapid.IntRange(0, 9).Draw(t, "shape"); {
+		case depth == 0 || k == 0:
+			return rapid.SampledFrom([]string{"1", "2", "3"}).Draw(t, "scalar")
+		case k < 6:
+			var parts []string
+			for range rapid.IntRange(0, 4).Draw(t, "elements") {
+				parts = append(parts, value(t, depth-1))
+			}
+			return "[" + strings.Join(parts, ",") + "]"
+		default:
+			var parts []string
+			for range rapid.IntRange(1, 3).Draw(t, "members") {
+				parts = append(parts, fmt.Sprintf("%q:%s", names.Draw(t, "name"), value(t, depth-1)))
+			}
+			return "{" + strings.Join(parts, ",") + "}"
+		}
+	}
+	beside := others(t)
+	outcomes := map[bool]int{}
+	rapid.Check(t, func(t *rapid.T) {
+		var fields []string
+		for _, path := range rapid.SliceOfNDistinct(paths, 2, 6, rapid.ID).Draw(t, "paths") {
+			fields = append(fields, fmt.Sprintf("%q:%s", path, values.Draw(t, "values")))
+		}
+		p, err := Parse([]byte("{" + strings.Join(fields, ",") + "}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 8 {
+			var members []string
+			for _, name := range []string{"a", "c", "a", "a-b"} {
+				members = append(members, fmt.Sprintf("%q:%s", name, value(t, 4)))
+			}
+			event := "{" + strings.Join(members[:rapid.IntRange(1, 4).Draw(t, "fields")], ",") + "}"
+			compare(t, p, event, beside)
+			ids, _ := Compile([]*Pattern{p}).NewMatcher().MatchJSON(nil, []byte(event))
+			outcomes[len(ids) > 0]++
+		}
+	})
+	if outcomes[true] == 0 || outcomes[false] == 0 {
+		t.Errorf("outcomes %v: nothing was compared", outcomes)
+	}
+}
+
+// TestManyAlternatives has arrays of so many strings that they are hashed, in the predicate that finds the pattern and in others.
+func TestManyAlternatives(t *testing.T) {
+	var list []string
+	for i := range 30 {
+		list = append(list, fmt.Sprintf("%q", fmt.Sprint("v", i)))
+	}
+	long := strings.Join(list, ",")
+	p, err := Parse([]byte(`{"a":[` + long + `,{"prefix":"p"},5],"b":["b",` + long + `]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	matched := 0
+	for _, a := range []string{`"v0"`, `"v29"`, `"v30"`, `"px"`, `5`, `null`} {
+		for _, b := range []string{`"b"`, `"v7"`, `"v30"`, `["x",["v1"]]`, `7`} {
+			event := `{"a":` + a + `,"b":` + b + `}`
+			compare(t, p, event, nil)
+			ids, _ := Compile([]*Pattern{p}).NewMatcher().MatchJSON(nil, []byte(event))
+			matched += len(ids)
+		}
+	}
+	if matched != 4*3 {
+		t.Errorf("%d events matched", matched)
+	}
+}

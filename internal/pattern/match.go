@@ -25,6 +25,7 @@ type matcher struct {
 	contexts []context
 	arrays   []array
 	chosen   []int32 // elements chosen so far, in the order of choice
+	matters  []bool  // by number of the field: it shares an array with a later one
 	failed   map[uint64]struct{}
 	steps    int // leaves that may yet be examined for the consistency of this event's arrays
 	budget   int // steps at the beginning

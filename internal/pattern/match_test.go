@@ -172,6 +172,7 @@ func TestLargeArrays(t *testing.T) {
 		{`{"a":` + apart + `}`, []int{3}},
 		{`{"a":` + apart[:len(apart)-1] + `,{"x":1,"y":2}]}`, []int{0, 3}},
 		{`{"a":` + whole + `,"b":` + whole + `,"c":` + apart + `}`, []int{3}},
+		{`{"a":` + repeat(`{"x":1,"y":2}`) + `,"b":` + apart + `,"c":` + apart + `}`, []int{0, 3}},
 		{`{"a":[{"x":1,"y":2}],"b":` + apart + `,"c":` + apart + `}`, []int{0, 3}},
 		{`{"a":[{"x":1,"y":2}],"a-b":` + repeat("5") + `}`, []int{0, 3, 4}},
 	} {
