@@ -147,7 +147,7 @@ func (r *round) gather() {
 	for _, tasks := range r.snapshots {
 		for i := range tasks {
 			t := &tasks[i]
-			key := taskKey(t.ARN, t.Cluster, t.Service)
+			key := taskKey(t.Kind, t.ARN, t.Cluster, t.Service)
 			known[key] = true
 			k := r.cluster(t.Kind, t.Cluster, t.ClusterARN)
 			k.name(t.TaskDefinition)
@@ -189,7 +189,7 @@ func (r *round) reports() map[string]report {
 		}
 		for i := range a.workloads {
 			w := &a.workloads[i]
-			key := taskKey(w.TaskARN, w.Cluster, w.Service)
+			key := taskKey(w.Kind, w.TaskARN, w.Cluster, w.Service)
 			p := reports[key]
 			p.live = p.live || live
 			p.host = p.host || live && a.host
@@ -234,7 +234,7 @@ func (r *round) agent(a *agent, known map[string]bool) {
 	live := r.live(a)
 	for i := range a.workloads {
 		w := &a.workloads[i]
-		key := taskKey(w.TaskARN, w.Cluster, w.Service)
+		key := taskKey(w.Kind, w.TaskARN, w.Cluster, w.Service)
 		k := r.cluster(w.Kind, w.Cluster, w.ClusterARN)
 		k.name(w.TaskDefinition)
 		if a.seen.After(k.last) {
@@ -513,12 +513,13 @@ func word(status string) string {
 	return ""
 }
 
-// taskKey identifies a task to inventories and agents alike.
-func taskKey(arn, cluster, service string) string {
-	if arn != "" {
+// taskKey identifies a task to inventories and agents alike. Only ECS gives tasks an ARN that both know; elsewhere it is the
+// service of a cluster that is watched.
+func taskKey(kind, arn, cluster, service string) string {
+	if kind == "ecs" && arn != "" {
 		return clip(arn)
 	}
-	return clip(cluster) + "\x00" + clip(service)
+	return kind + "\x00" + clip(cluster) + "\x00" + clip(service)
 }
 
 // exitedAgent returns the agent's container of a task, if it has one and that has stopped.

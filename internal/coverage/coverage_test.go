@@ -379,7 +379,7 @@ func TestHostAgent(t *testing.T) {
 	host := link.Workload{Kind: "host", Cluster: "node-1", Containers: 3}
 	project := link.Workload{Kind: "compose", Cluster: "shop", Service: "web", Containers: 1}
 	play(t, true, func(s *stage) {
-		shop := inventory.Task{Kind: "compose", Cluster: "shop", Service: "web", LastStatus: "RUNNING"}
+		shop := inventory.Task{Kind: "compose", Cluster: "shop", Service: "web", ARN: "compose:shop/web", LastStatus: "RUNNING"}
 		s.inventory.set(nil, shop)
 		s.start("a", "host", host, project)
 		s.wait(time.Second)
