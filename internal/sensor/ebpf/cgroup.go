@@ -60,9 +60,9 @@ func findCgroup(root, scope string) (dir string, id uint64, err error) {
 	if root == "" {
 		return "", 0, fmt.Errorf("scope %s: %w", scope, errNoCgroup2)
 	}
-	dir = filepath.Clean(scope)
+	dir = filepath.Clean("/" + scope)
 	if dir != root && !strings.HasPrefix(dir, root+"/") {
-		dir = filepath.Join(root, scope)
+		dir = filepath.Join(root, dir)
 	}
 	var fs unix.Statfs_t
 	if err := unix.Statfs(dir, &fs); err != nil {

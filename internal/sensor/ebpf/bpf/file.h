@@ -26,7 +26,8 @@ INLINE bool intends_to_write(u64 flags)
 	return flags & (O_ACCMODE | O_CREAT | O_TRUNC);
 }
 
-INLINE int opened(struct task_struct *task, s64 result, const void *name, u64 flags)
+/* The flags are known for sure where the call takes them in a register; in memory they may have been changed since. */
+INLINE int opened(struct task_struct *task, s64 result, const void *name, u64 flags, bool sure)
 {
 	struct open_record *r;
 	struct scratch *s;
@@ -43,7 +44,7 @@ INLINE int opened(struct task_struct *task, s64 result, const void *name, u64 fl
 		mode = BPF_CORE_READ(file, f_mode);
 		if (mode & FMODE_PATH)
 			return 0;
-		if ((flags & O_ACCMODE) && !(mode & FMODE_WRITE)) {
+		if (file ? sure && (flags & O_ACCMODE) && !(mode & FMODE_WRITE) : intends_to_write(flags)) {
 			/* Another thread has closed or replaced the descriptor already. What is left is what was asked for. */
 			file = NULL;
 		} else if (!(mode & (FMODE_WRITE | FMODE_CREATED)) && !(flags & O_TRUNC)) {
@@ -94,7 +95,7 @@ int on_openat(struct sys_exit *ctx)
 	u64 flags = ARG3(regs);
 	if (!intends_to_write(flags))
 		return 0;
-	return opened(task, ctx->result, (void *)ARG2(regs), flags);
+	return opened(task, ctx->result, (void *)ARG2(regs), flags, true);
 }
 
 /* The flags are in memory that the program may have changed since, so a success is judged by the file alone. */
@@ -108,11 +109,9 @@ int on_openat2(struct sys_exit *ctx)
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct pt_regs *regs = (void *)bpf_task_pt_regs(task);
 	bpf_probe_read_user(&how, sizeof(how), (void *)ARG3(regs));
-	if (ctx->result >= 0)
-		how.flags &= ~(u64)O_ACCMODE;
 	if (ctx->result < 0 && !intends_to_write(how.flags))
 		return 0;
-	return opened(task, ctx->result, (void *)ARG2(regs), how.flags);
+	return opened(task, ctx->result, (void *)ARG2(regs), how.flags, false);
 }
 
 SEC("tracepoint/syscalls/sys_exit_open_by_handle_at")
@@ -125,7 +124,7 @@ int on_open_by_handle_at(struct sys_exit *ctx)
 	u64 flags = ARG3(regs);
 	if (!intends_to_write(flags))
 		return 0;
-	return opened(task, ctx->result, NULL, flags);
+	return opened(task, ctx->result, NULL, flags, true);
 }
 
 #if defined(__TARGET_ARCH_x86)
@@ -139,7 +138,7 @@ int on_open(struct sys_exit *ctx)
 	u64 flags = ARG2(regs);
 	if (!intends_to_write(flags))
 		return 0;
-	return opened(task, ctx->result, (void *)ARG1(regs), flags);
+	return opened(task, ctx->result, (void *)ARG1(regs), flags, true);
 }
 
 SEC("tracepoint/syscalls/sys_exit_creat")
@@ -149,6 +148,6 @@ int on_creat(struct sys_exit *ctx)
 		return 0;
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct pt_regs *regs = (void *)bpf_task_pt_regs(task);
-	return opened(task, ctx->result, (void *)ARG1(regs), O_WRONLY | O_CREAT | O_TRUNC);
+	return opened(task, ctx->result, (void *)ARG1(regs), O_WRONLY | O_CREAT | O_TRUNC, true);
 }
 #endif

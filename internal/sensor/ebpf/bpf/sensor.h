@@ -160,29 +160,33 @@ INLINE bool is_self(void)
 }
 
 struct ancestry {
-	struct cgroup *cgroup;
-	bool inside;
+	u64 cgroup;
+	u64 inside;
 };
 
 static long climb(u64 i, struct ancestry *a)
 {
-	if (!a->cgroup)
+	struct cgroup *cgroup = (void *)a->cgroup;
+
+	if (!cgroup)
 		return 1;
-	if (BPF_CORE_READ(a->cgroup, kn, id) == scope_id) {
-		a->inside = true;
+	if (BPF_CORE_READ(cgroup, kn, id) == scope_id) {
+		a->inside = 1;
 		return 1;
 	}
 	/* A cgroup begins with its css; the parent's css is the parent. */
-	a->cgroup = (void *)BPF_CORE_READ(a->cgroup, self.parent);
+	a->cgroup = (u64)BPF_CORE_READ(cgroup, self.parent);
 	return 0;
 }
 
 /* Whether any task, not just the current one, belongs to the scope. */
 INLINE bool in_scope(struct task_struct *task)
 {
+	struct ancestry a = {};
+
 	if (!scoped)
 		return true;
-	struct ancestry a = { .cgroup = task->cgroups->dfl_cgrp };
+	a.cgroup = (u64)BPF_CORE_READ(task, cgroups, dfl_cgrp);
 	bpf_loop(1 << 16, climb, &a, 0);
 	return a.inside;
 }
