@@ -57,7 +57,8 @@ type criteria struct {
 
 // fieldTest is what one member of a finding must satisfy: all of its conditions.
 type fieldTest struct {
-	path       []string
+	name       string   // the dotted path
+	path       []string // its parts
 	kind       wire.Kind
 	conditions []func(leaves []leaf) bool
 }
@@ -86,7 +87,7 @@ func parseCriteria(in *guardduty.FindingCriteria, wildcards bool) (criteria, err
 		if c.push(path, &condition) {
 			continue
 		}
-		test := fieldTest{path: strings.Split(path, "."), kind: kind}
+		test := fieldTest{name: path, path: strings.Split(path, "."), kind: kind}
 		if err := test.parse(path, &condition, wildcards); err != nil {
 			return c, err
 		}
@@ -270,19 +271,23 @@ func leafOf(kind wire.Kind, v any) (leaf, bool) {
 	return leaf{}, false
 }
 
-// match reports whether a finding satisfies the tests.
-func (c *criteria) match(text []byte) (bool, error) {
-	if len(c.tests) == 0 {
-		return true, nil
-	}
-	tree, err := parseFinding(text)
-	if err != nil {
-		return false, err
-	}
+// match reports whether a finding satisfies the tests. The finding's JSON is only read when its columns do not say.
+func (c *criteria) match(row *store.FindingRow) (bool, error) {
+	var tree map[string]any
 	var leaves []leaf
 	for i := range c.tests {
 		t := &c.tests[i]
-		leaves = appendLeaves(leaves[:0], tree, t.path, t.kind)
+		if l, ok := columnLeaf(row, t.name); ok {
+			leaves = append(leaves[:0], l)
+		} else {
+			if tree == nil {
+				var err error
+				if tree, err = parseFinding(row.JSON); err != nil {
+					return false, err
+				}
+			}
+			leaves = appendLeaves(leaves[:0], tree, t.path, t.kind)
+		}
 		for _, holds := range t.conditions {
 			if !holds(leaves) {
 				return false, nil
@@ -290,6 +295,27 @@ func (c *criteria) match(text []byte) (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+// columnLeaf returns the value of a member that the store keeps in a column.
+func columnLeaf(row *store.FindingRow, path string) (leaf, bool) {
+	switch path {
+	case "id":
+		return leaf{text: row.ID}, true
+	case "type":
+		return leaf{text: row.Type}, true
+	case "severity":
+		return leaf{number: row.Severity}, true
+	case "createdAt":
+		return leaf{number: float64(row.CreatedAt.UnixMilli())}, true
+	case "updatedAt":
+		return leaf{number: float64(row.UpdatedAt.UnixMilli())}, true
+	case "service.archived":
+		return leaf{text: strconv.FormatBool(row.Archived)}, true
+	case "service.count":
+		return leaf{number: float64(row.Count)}, true
+	}
+	return leaf{}, false
 }
 
 // parseFinding returns a finding's tree, with the members of additionalInfo that its value holds as text.

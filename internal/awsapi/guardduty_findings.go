@@ -89,6 +89,9 @@ func listByIndex(ctx context.Context, tx *store.Tx, c *criteria, order ordering,
 	}
 	q := c.query
 	q.Order, q.Descending = order.index, order.descending
+	if len(c.tests) == 0 {
+		q.Limit = size + 1 // each row read belongs to the page
+	}
 	if ok {
 		raw, _ := json.Marshal(after) // numbers and a string
 		q.After = string(raw)
@@ -97,7 +100,7 @@ func listByIndex(ctx context.Context, tx *store.Tx, c *criteria, order ordering,
 	var last position
 	more := false
 	err = scan(ctx, tx, q, func(row *store.FindingRow) (bool, error) {
-		if matches, err := c.match(row.JSON); !matches || err != nil {
+		if matches, err := c.match(row); !matches || err != nil {
 			return true, err
 		}
 		if len(ids) == size {
@@ -113,9 +116,10 @@ func listByIndex(ctx context.Context, tx *store.Tx, c *criteria, order ordering,
 	return ids, token[position]{scope, last}.String(), nil
 }
 
-// scan calls f for the findings that a query selects, in its order, until f returns false.
+// scan calls f for the findings that a query selects, in its order, until f returns false. It reads as many at once as the
+// query's limit says.
 func scan(ctx context.Context, tx *store.Tx, q store.FindingQuery, f func(*store.FindingRow) (bool, error)) error {
-	q.Limit = scanned
+	q.Limit = cmp.Or(q.Limit, scanned)
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -129,7 +133,7 @@ func scan(ctx context.Context, tx *store.Tx, q store.FindingQuery, f func(*store
 				return err
 			}
 		}
-		if len(rows) < scanned {
+		if len(rows) < q.Limit {
 			return nil
 		}
 		q.After = rows[len(rows)-1].Position(q.Order)
@@ -158,16 +162,19 @@ func (o ordering) compare(a, b rank) int {
 	return n
 }
 
-func (o ordering) rank(text []byte, id string) (rank, error) {
-	tree, err := parseFinding(text)
+func (o ordering) rank(row *store.FindingRow) (rank, error) {
+	if l, ok := columnLeaf(row, o.attribute); ok {
+		return rank{Number: l.number, Text: l.text, ID: row.ID}, nil
+	}
+	tree, err := parseFinding(row.JSON)
 	if err != nil {
 		return rank{}, err
 	}
 	leaves := appendLeaves(nil, tree, o.path, o.kind)
 	if len(leaves) == 0 {
-		return rank{Missing: true, ID: id}, nil
+		return rank{Missing: true, ID: row.ID}, nil
 	}
-	return rank{Number: leaves[0].number, Text: leaves[0].text, ID: id}, nil
+	return rank{Number: leaves[0].number, Text: leaves[0].text, ID: row.ID}, nil
 }
 
 // listByMember reads all findings that satisfy the criteria and keeps those of the page.
@@ -180,10 +187,10 @@ func listByMember(ctx context.Context, tx *store.Tx, c *criteria, order ordering
 	q.Order = store.OrderID
 	var best []rank // in order, at most one more than the page
 	err = scan(ctx, tx, q, func(row *store.FindingRow) (bool, error) {
-		if matches, err := c.match(row.JSON); !matches || err != nil {
+		if matches, err := c.match(row); !matches || err != nil {
 			return true, err
 		}
-		r, err := order.rank(row.JSON, row.ID)
+		r, err := order.rank(row)
 		if err != nil || ok && order.compare(r, after) <= 0 {
 			return true, err
 		}
@@ -238,7 +245,7 @@ func (g *GuardDuty) GetFindings(ctx context.Context, in *guardduty.GetFindingsIn
 			}
 			f := ranked{json: row.JSON}
 			if in.SortCriteria != nil {
-				if f.rank, err = order.rank(row.JSON, row.ID); err != nil {
+				if f.rank, err = order.rank(&row); err != nil {
 					return err
 				}
 			}
@@ -273,14 +280,14 @@ func (g *GuardDuty) change(ctx context.Context, detectorID string, ids []string,
 			if !ok || row.DetectorID != detectorID {
 				return invalidInput("The request is rejected because the finding %s does not exist.", clip(id))
 			}
-			var stored finding.Finding
-			if err := json.Unmarshal(row.JSON, &stored); err != nil {
+			stored, err := finding.Parse(row.JSON)
+			if err != nil {
 				return fmt.Errorf("decoding finding %s: %w", id, err)
 			}
-			if err := f(tx, &row, &stored); err != nil {
+			if err := f(tx, &row, stored); err != nil {
 				return err
 			}
-			if row.JSON, err = json.Marshal(&stored); err != nil {
+			if row.JSON, err = json.Marshal(stored); err != nil {
 				return fmt.Errorf("encoding finding %s: %w", id, err)
 			}
 			if err := tx.PutFinding(row); err != nil {
@@ -371,7 +378,7 @@ func (g *GuardDuty) GetFindingsStatistics(ctx context.Context, in *guardduty.Get
 			return err
 		}
 		return scan(ctx, tx, c.query, func(row *store.FindingRow) (bool, error) {
-			if matches, err := c.match(row.JSON); !matches || err != nil {
+			if matches, err := c.match(row); !matches || err != nil {
 				return true, err
 			}
 			return true, counts.add(row)
@@ -428,8 +435,8 @@ func (t *tally) add(row *store.FindingRow) error {
 	case "SEVERITY":
 		key.severity = row.Severity
 	case "RESOURCE":
-		var f finding.Finding
-		if err := json.Unmarshal(row.JSON, &f); err != nil {
+		f, err := finding.Parse(row.JSON)
+		if err != nil {
 			return fmt.Errorf("decoding finding %s: %w", row.ID, err)
 		}
 		key.account, key.resourceType, key.resource = t.account, f.Resource.ResourceType, resourceID(&f.Resource)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -15,7 +16,9 @@ import (
 	awsguardduty "github.com/aws/aws-sdk-go-v2/service/guardduty"
 	"github.com/aws/aws-sdk-go-v2/service/guardduty/types"
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
+	"vedette.dev/vedette/internal/awsapi/guardduty"
 	"vedette.dev/vedette/internal/finding"
 	"vedette.dev/vedette/internal/store"
 )
@@ -25,14 +28,14 @@ const testAccount = "111122223333"
 // rig is a GuardDuty on a new store, with Amazon's Go client before it.
 type rig struct {
 	*awsguardduty.Client
-	t       *testing.T
+	t       testing.TB
 	db      *store.DB
 	url     string
 	now     time.Time
 	changes []*finding.Detector
 }
 
-func newRig(t *testing.T, options ...func(*GuardDutyOptions)) *rig {
+func newRig(t testing.TB, options ...func(*GuardDutyOptions)) *rig {
 	t.Helper()
 	db, err := store.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "vedette.db"), nil)
 	if err != nil {
@@ -497,6 +500,36 @@ func TestArchiveAndFeedback(t *testing.T) {
 	}
 }
 
+// TestArchivingChangesNothingElse checks that a finding of every type survives being rewritten.
+func TestArchivingChangesNothingElse(t *testing.T) {
+	r, ctx := newRig(t), t.Context()
+	id := r.detector()
+	all := r.store(id, len(finding.Types()))
+	tree := func(findingID string) (v map[string]any) {
+		t.Helper()
+		if err := r.db.View(ctx, func(tx *store.Tx) error {
+			row, _, err := tx.Finding(findingID)
+			if err != nil {
+				return err
+			}
+			return json.Unmarshal(row.JSON, &v)
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	for _, f := range all {
+		before := tree(f.ID)
+		if _, err := r.ArchiveFindings(ctx, &awsguardduty.ArchiveFindingsInput{DetectorId: &id, FindingIds: []string{f.ID}}); err != nil {
+			t.Fatal(err)
+		}
+		before["service"].(map[string]any)["archived"] = true
+		if d := cmp.Diff(before, tree(f.ID)); d != "" {
+			t.Errorf("%s:\n%s", f.Type, d)
+		}
+	}
+}
+
 func TestStatistics(t *testing.T) {
 	r, ctx := newRig(t), t.Context()
 	id := r.detector()
@@ -652,6 +685,49 @@ func TestWildcards(t *testing.T) {
 	}
 }
 
+// TestWildcardsAgainstRegularExpressions compares with another way to match.
+func TestWildcardsAgainstRegularExpressions(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		pattern, text := rapid.StringMatching(`[ab*?]{0,8}`).Draw(t, "pattern"), rapid.StringMatching(`[abé]{0,8}`).Draw(t, "text")
+		expression := strings.NewReplacer("*", ".*", "?", ".").Replace(pattern)
+		if want := regexp.MustCompile("^" + expression + "$").MatchString(text); matchWildcard(pattern, text) != want {
+			t.Errorf("%q on %q: want %v", pattern, text, want)
+		}
+	})
+}
+
+// FuzzCriteria parses criteria and applies them to a finding; neither may panic, whatever they say.
+func FuzzCriteria(f *testing.F) {
+	for _, seed := range []string{
+		`{"criterion":{"type":{"equals":["x"]},"severity":{"gte":4,"lt":9},"service.archived":{"neq":["true"]}}}`,
+		`{"criterion":{"service.runtimeDetails.process.lineage.name":{"matches":["*a?"],"notMatches":["*"]}}}`,
+		`{"criterion":{"updatedAt":{"equals":["1e999","NaN","2026-11-23T09:20:04Z"]}}}`, `{"criterion":{"":{},".":{}}}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	samples, err := finding.Samples(nil, finding.Identity{AccountID: testAccount, Region: testRegion, DetectorID: "d"}, time.Now())
+	if err != nil {
+		f.Fatal(err)
+	}
+	text, err := json.Marshal(samples[0])
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var in guardduty.FindingCriteria
+		if json.Unmarshal(data, &in) != nil {
+			return
+		}
+		c, err := parseCriteria(&in, true)
+		if err != nil {
+			return
+		}
+		if _, err := c.match(&store.FindingRow{JSON: text}); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestCriteriaFieldsAreInFindings checks that every member of a sample can be named by criteria.
 func TestCriteriaFieldsAreInFindings(t *testing.T) {
 	samples, err := finding.Samples(nil, finding.Identity{AccountID: testAccount, Region: testRegion, DetectorID: "d"}, time.Now())
@@ -686,5 +762,27 @@ func TestCriteriaFieldsAreInFindings(t *testing.T) {
 			t.Fatal(err)
 		}
 		walk("", tree)
+	}
+}
+
+// BenchmarkListFindings lists a page of 20,000 findings: by an index, by a criterion that all must be read for, and by a
+// member without an index.
+func BenchmarkListFindings(b *testing.B) {
+	r := newRig(b)
+	id := r.detector()
+	r.store(id, 20_000)
+	for name, in := range map[string]*awsguardduty.ListFindingsInput{
+		"index":     {DetectorId: &id},
+		"criterion": {DetectorId: &id, FindingCriteria: &types.FindingCriteria{Criterion: map[string]types.Condition{"title": {Eq: []string{"no finding"}}}}},
+		"column":    {DetectorId: &id, FindingCriteria: &types.FindingCriteria{Criterion: map[string]types.Condition{"severity": {Gte: aws.Int32(9)}}}},
+		"member":    {DetectorId: &id, SortCriteria: &types.SortCriteria{AttributeName: aws.String("title")}},
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if _, err := r.ListFindings(b.Context(), in); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

@@ -33,10 +33,12 @@ type testKeys map[string]string
 
 func (k testKeys) Secret(id string) (string, bool) { s, ok := k[id]; return s, ok }
 
-// listen serves a handler on a loopback port until the test ends.
-func listen(t *testing.T, h http.Handler) (url string) {
+// listen serves a handler on a loopback port until the test ends, behind a mux, which is particular about paths.
+func listen(t testing.TB, h http.Handler) (url string) {
 	t.Helper()
-	s := httptest.NewServer(h)
+	mux := http.NewServeMux()
+	mux.Handle("/", h)
+	s := httptest.NewServer(mux)
 	t.Cleanup(s.Close)
 	return s.URL
 }
