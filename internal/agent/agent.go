@@ -226,7 +226,7 @@ func (a *Agent) known(r *sensor.Record) {
 	if entry.Container() == nil || s.proc.Exe.Inode == 0 {
 		return // Hashing all that runs on a host would take minutes, and nobody asks for it.
 	}
-	s.cell = a.lookups.start(job{pid: r.PID, path: s.proc.ExePath, file: s.proc.Exe, mntNS: r.MntNS, uid: r.UID})
+	s.cell = a.lookups.start(job{pid: r.PID, path: s.proc.ExePath, file: s.proc.Exe, mntNS: r.MntNS, uid: r.UID, contained: true})
 }
 
 // configure applies what the server says.

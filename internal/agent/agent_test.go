@@ -571,6 +571,7 @@ func TestHashAndUser(t *testing.T) {
 		r := b.exec(pid, 0, exe, "self")
 		r.UID, r.EUID = uint32(os.Getuid()), uint32(os.Getuid())
 		r.Exec.File.Size, r.Exec.File.MTime = st.Size(), st.ModTime().UnixNano()
+		r.MntNS = 1
 		return r
 	}
 	self := real(uint32(os.Getpid()))
@@ -613,6 +614,11 @@ func TestOpenInRootIsSafe(t *testing.T) {
 		t.Skip("making a root of one's own needs root")
 	}
 	dir := t.TempDir()
+	root, err := unix.Open("/", unix.O_PATH, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(root)
 	for name, create := range map[string]func() error{
 		"fifo":   func() error { return unix.Mkfifo(filepath.Join(dir, "fifo"), 0o644) },
 		"device": func() error { return unix.Mknod(filepath.Join(dir, "device"), unix.S_IFCHR|0o644, 5<<8) },
@@ -623,7 +629,7 @@ func TestOpenInRootIsSafe(t *testing.T) {
 			t.Skipf("making %s: %v", name, err)
 		}
 		done := inBackground(func() error {
-			f, err := openInRoot(uint32(os.Getpid()), filepath.Join(dir, name))
+			f, err := openInRoot(root, filepath.Join(dir, name))
 			if err == nil {
 				f.Close()
 			}

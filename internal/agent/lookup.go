@@ -58,19 +58,35 @@ func (c *cell) done() bool { return c == nil || c.ready.Load() }
 
 // job is a lookup that waits for a worker.
 type job struct {
-	cell   *cell
-	pid    uint32
-	parent uint32 // a process that likely shares the root, when pid is gone
-	path   string // of the executable, in the process's root
-	file   event.File
-	mntNS  uint32
-	uid    uint32
+	cell      *cell
+	pid       uint32
+	parent    uint32 // a process that likely shares the root, when pid is gone
+	path      string // of the executable, in the process's root
+	file      event.File
+	mntNS     uint32
+	uid       uint32
+	contained bool
+
+	// The executable and the process's root, held since the record came, because the process may be gone when a worker
+	// has time. They are opened with O_PATH: that asks nothing of their file system, which may be one that a workload serves
+	// and lets hang. -1 is none.
+	exe, root int
 }
 
-// lookups finds out what the kernel did not say about a process: the hash of its executable and its user's name.
+func (j *job) close() {
+	for _, fd := range [...]int{j.exe, j.root} {
+		if fd >= 0 {
+			_ = unix.Close(fd)
+		}
+	}
+}
+
+// lookups finds out what the kernel did not say about a process: the hash of its executable and its user's name. A process
+// that has ended, together with its container, before the sensor's next poll (at most 20 ms) has neither, unless they are cached.
 type lookups struct {
-	ledger *ledger
-	queue  chan job
+	ledger     *ledger
+	host       chan job
+	containers chan job // first
 
 	mu     sync.Mutex
 	hashes *lru[exeKey, string]
@@ -86,7 +102,8 @@ type passwd struct {
 
 func newLookups(l *ledger) *lookups {
 	return &lookups{
-		ledger: l, queue: make(chan job, lookupQueue), hashes: newLRU[exeKey, string](maxHashes), users: newLRU[uint32, passwd](maxNamespaces),
+		ledger: l, host: make(chan job, lookupQueue), containers: make(chan job, lookupQueue),
+		hashes: newLRU[exeKey, string](maxHashes), users: newLRU[uint32, passwd](maxNamespaces),
 		budget: hashRate, filled: time.Now(),
 	}
 }
@@ -104,9 +121,31 @@ func (l *lookups) start(j job) *cell {
 		c.ready.Store(true)
 		return c
 	}
+	j.exe, j.root = -1, -1
+	dir := "/proc/" + pidText(j.pid)
+	const flags = unix.O_PATH | unix.O_CLOEXEC
+	if !hashed {
+		// The link is the file that was executed, wherever its path leads by now.
+		if fd, err := unix.Open(dir+"/exe", flags, 0); err == nil {
+			j.exe = fd
+		}
+	}
+	if fd, err := unix.Open(dir+"/root", flags, 0); err == nil {
+		j.root = fd
+	} else if j.exe < 0 && !hashed && j.parent != 0 {
+		// The process is gone. Its parent's root is likely its own; whether the file there is the same is checked.
+		if fd, err := unix.Open("/proc/"+pidText(j.parent)+"/root", flags, 0); err == nil {
+			j.root, j.mntNS = fd, 0
+		}
+	}
+	queue := l.host
+	if j.contained {
+		queue = l.containers
+	}
 	select {
-	case l.queue <- j:
+	case queue <- j:
 	default:
+		j.close()
 		l.ledger.unhashed.Add(1)
 		c.sha, c.user = sha, user
 		c.ready.Store(true)
@@ -126,24 +165,45 @@ func (l *lookups) user(mntNS, uid uint32) (string, bool) {
 // run works until ctx ends.
 func (l *lookups) run(ctx context.Context) {
 	var wg sync.WaitGroup
-	defer wg.Wait()
-	for range lookupWorkers {
+	for n := range lookupWorkers {
+		host := l.host
+		if n == 0 {
+			host = nil // One worker is for containers alone, so that a large program of the host delays none of them.
+		}
 		wg.Go(func() {
 			buf := make([]byte, 128<<10)
 			for {
+				var j job
 				select {
-				case j := <-l.queue:
-					l.work(&j, buf)
-				case <-ctx.Done():
-					return
+				case j = <-l.containers:
+				default:
+					select {
+					case j = <-l.containers:
+					case j = <-host:
+					case <-ctx.Done():
+						return
+					}
 				}
+				l.work(&j, buf)
 			}
 		})
+	}
+	wg.Wait()
+	for {
+		select {
+		case j := <-l.containers:
+			j.close()
+		case j := <-l.host:
+			j.close()
+		default:
+			return
+		}
 	}
 }
 
 func (l *lookups) work(j *job, buf []byte) {
 	defer j.cell.ready.Store(true)
+	defer j.close()
 	key := keyOf(&j.file)
 	l.mu.Lock()
 	sha, hashed := l.hashes.get(key)
@@ -159,8 +219,9 @@ func (l *lookups) work(j *job, buf []byte) {
 			l.mu.Unlock()
 		}
 	}
-	if !named {
-		if names, err := readPasswd(j.pid); err == nil {
+	// Without a namespace, the root is perhaps another process's.
+	if !named && j.mntNS != 0 {
+		if names, err := readPasswd(j.root); err == nil {
 			user = names[j.uid]
 			l.mu.Lock()
 			l.users.put(j.mntNS, passwd{names, time.Now()})
@@ -217,17 +278,16 @@ func (l *lookups) pay(n int) {
 }
 
 func openExecutable(j *job) (*os.File, error) {
-	// The link is the file that was executed, wherever its path leads now. Opening it cannot block: it is a regular file.
-	if f, err := os.Open("/proc/" + pidText(j.pid) + "/exe"); err == nil {
-		if sameFile(f, &j.file) {
-			return f, nil
-		}
-		_ = f.Close()
+	var f *os.File
+	var err error
+	switch {
+	case j.exe >= 0:
+		f, err = reopen(j.exe)
+	case j.path != "":
+		f, err = openInRoot(j.root, j.path)
+	default:
+		err = os.ErrNotExist
 	}
-	if j.parent == 0 || j.path == "" {
-		return nil, os.ErrNotExist
-	}
-	f, err := openInRoot(j.parent, j.path)
 	if err != nil {
 		return nil, err
 	}
@@ -242,33 +302,39 @@ func openExecutable(j *job) (*os.File, error) {
 // file systems stat does not show those of the kernel's inode.
 func sameFile(f *os.File, want *event.File) bool {
 	st, err := f.Stat()
-	return err == nil && st.Mode().IsRegular() && st.Size() == want.Size && (want.MTime == 0 || st.ModTime().UnixNano() == want.MTime)
+	return err == nil && st.Size() == want.Size && (want.MTime == 0 || st.ModTime().UnixNano() == want.MTime)
 }
 
-// openInRoot opens a regular file for reading in a process's root. Symbolic links stay within that root, and neither a pipe nor a
-// device can make it wait or do anything.
-func openInRoot(pid uint32, path string) (*os.File, error) {
-	root, err := unix.Open("/proc/"+pidText(pid)+"/root", unix.O_PATH|unix.O_CLOEXEC, 0)
-	if err != nil {
+// reopen opens for reading what was opened with O_PATH, if it is a regular file.
+func reopen(fd int) (*os.File, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
 		return nil, err
 	}
-	defer unix.Close(root)
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, errors.New("not a regular file")
+	}
+	return os.Open("/proc/self/fd/" + strconv.Itoa(fd))
+}
+
+// openInRoot opens a regular file for reading below a root. Symbolic links stay within that root, and neither a pipe nor a
+// device can make it wait or do anything.
+func openInRoot(root int, path string) (*os.File, error) {
+	if root < 0 {
+		return nil, os.ErrNotExist
+	}
 	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
 	at, err := unix.Openat2(root, path, &how)
 	if err != nil {
 		return nil, err
 	}
 	defer unix.Close(at)
-	var st unix.Stat_t
-	if err := unix.Fstat(at, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return nil, errors.New("not a regular file")
-	}
-	return os.Open("/proc/self/fd/" + strconv.Itoa(at))
+	return reopen(at)
 }
 
-// readPasswd returns the names of the users in a process's root.
-func readPasswd(pid uint32) (map[uint32]string, error) {
-	f, err := openInRoot(pid, "/etc/passwd")
+// readPasswd returns the names of the users below a root.
+func readPasswd(root int) (map[uint32]string, error) {
+	f, err := openInRoot(root, "/etc/passwd")
 	if errors.Is(err, unix.ENOENT) {
 		return nil, nil // A container without users; it need not be looked at again.
 	}

@@ -54,6 +54,7 @@ func (a *Agent) sink(r *sensor.Record) {
 		s, previous := a.table.exec(r, entry)
 		s.cell = a.lookups.start(job{
 			pid: r.PID, parent: r.PPID, path: s.proc.ExePath, file: s.proc.Exe, mntNS: r.MntNS, uid: r.UID,
+			contained: entry.Container() != nil,
 		})
 		if i := a.item(r, s); i != nil {
 			i.exec.PreviousExe = previous

@@ -73,8 +73,46 @@ func (e *Engine) Client() *client.Client { return e.client }
 // maxMounts bounds how many mounts of a container are described.
 const maxMounts = 64
 
+// patience is how long an inspection may take before a shorter answer will do.
+const patience = 40 * time.Millisecond
+
 // Describe implements [container.Runtime].
+//
+// While the engine starts a container, which is when its first processes run, an inspection of it waits until the start is
+// complete. Then the answer is taken from the engine's list, which never waits. It lacks the time of the start and whether the
+// container is privileged; Watch announces the end of the start, and the next answer is complete.
 func (e *Engine) Describe(ctx context.Context, id string) (*event.Container, error) {
+	short, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	c, err := e.inspect(short, id)
+	if err == nil || errors.Is(err, container.ErrNotFound) || short.Err() == nil {
+		return c, err
+	}
+	if c, ok := e.summary(ctx, id); ok {
+		return c, nil
+	}
+	return e.inspect(ctx, id)
+}
+
+// summary describes a container from the engine's list.
+func (e *Engine) summary(ctx context.Context, id string) (*event.Container, bool) {
+	list, err := e.client.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: client.Filters{}.Add("id", id)})
+	if err != nil || len(list.Items) != 1 || list.Items[0].ID != id {
+		return nil, false
+	}
+	in := &list.Items[0]
+	c := &event.Container{ID: id, Image: container.Bounded(in.Image), ImageID: container.Bounded(in.ImageID), Runtime: "docker", Mounts: mounts(in.Mounts)}
+	if len(in.Names) > 0 {
+		c.Name = container.Bounded(strings.TrimPrefix(in.Names[0], "/"))
+	}
+	container.Place(c, in.Labels, e.host)
+	if c.Task != nil {
+		c.Task.CreatedAt = time.Unix(in.Created, 0).UnixNano()
+	}
+	return c, true
+}
+
+func (e *Engine) inspect(ctx context.Context, id string) (*event.Container, error) {
 	got, err := e.client.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
 	if errdefs.IsNotFound(err) {
 		e.mu.Lock()
@@ -125,15 +163,20 @@ func (e *Engine) describe(in *apicontainer.InspectResponse) *event.Container {
 	if in.State != nil {
 		c.StartedAt = Nanoseconds(in.State.StartedAt)
 	}
-	for _, m := range in.Mounts[:min(len(in.Mounts), maxMounts)] {
-		c.Mounts = append(c.Mounts, event.Mount{Name: container.Bounded(m.Name), Source: container.Bounded(m.Source), Target: container.Bounded(m.Destination)})
-	}
+	c.Mounts = mounts(in.Mounts)
 	container.Place(c, labels, e.host)
 	if c.Task != nil {
 		c.Task.CreatedAt = Nanoseconds(in.Created)
 		c.Task.StartedAt = c.StartedAt
 	}
 	return c
+}
+
+func mounts(in []apicontainer.MountPoint) (out []event.Mount) {
+	for _, m := range in[:min(len(in), maxMounts)] {
+		out = append(out, event.Mount{Name: container.Bounded(m.Name), Source: container.Bounded(m.Source), Target: container.Bounded(m.Destination)})
+	}
+	return out
 }
 
 // Nanoseconds reads the engine's form of a time. It is 0 for "never" and for what cannot be read.

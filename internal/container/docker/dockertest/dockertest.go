@@ -20,17 +20,33 @@ import (
 	"vedette.dev/vedette/internal/container/docker"
 )
 
-// program is what the containers run: "sleep" waits to be killed, "exit" ends with status 7 at once.
+// program is what the containers run: "sleep" waits to be killed, "exit" ends with status 7 at once, "copy" copies itself to
+// /copy and runs that; both live for half a second.
 const program = `package main
 
 import (
 	"os"
+	"os/exec"
 	"time"
 )
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == "exit" {
+	switch os.Args[1] {
+	case "exit":
 		os.Exit(7)
+	case "copy":
+		text, err := os.ReadFile("/main")
+		if err == nil {
+			err = os.WriteFile("/copy", text, 0o755)
+		}
+		if err != nil {
+			panic(err)
+		}
+		_ = exec.Command("/copy", "linger").Run()
+		fallthrough
+	case "linger":
+		time.Sleep(500 * time.Millisecond)
+		return
 	}
 	time.Sleep(time.Hour)
 }
