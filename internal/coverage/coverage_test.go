@@ -51,7 +51,7 @@ func (f *fakeInventory) set(err error, tasks ...inventory.Task) {
 // stage is one test: a Coverage that runs in a bubble with a real store, and agents that beat until they are silenced.
 type stage struct {
 	t         *testing.T
-	mu        sync.Mutex // guards c between the script and the agents
+	mu        sync.Mutex // guards c and events between the script and the goroutines
 	c         *Coverage
 	db        *store.DB
 	inventory *fakeInventory
@@ -80,7 +80,11 @@ func play(t *testing.T, withInventory bool, script func(s *stage)) {
 				if name != bus.DefaultBus {
 					t.Errorf("event on bus %q", name)
 				}
-				tx.AfterCommit(func() { s.events = append(s.events, ev) })
+				tx.AfterCommit(func() {
+					s.mu.Lock()
+					defer s.mu.Unlock()
+					s.events = append(s.events, ev)
+				})
 				return nil
 			},
 		}
@@ -169,6 +173,8 @@ func (s *stage) want(cluster, status, issue string, events int) {
 	if got != want {
 		s.t.Errorf("cluster %s: %s, want %s", cluster, got, want)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if len(s.events) != events {
 		s.t.Errorf("%d events, want %d", len(s.events), events)
 	}
