@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	eventbridgetypes "github.com/aws/aws-sdk-go-v2/service/eventbridge/types"
 	"github.com/aws/aws-sdk-go-v2/service/guardduty"
@@ -35,47 +34,24 @@ const poll = 5 * time.Millisecond
 
 // newAlerts enables detection, uploads the hostile addresses, and has every finding mailed.
 func newAlerts(ctx context.Context, s *subject.Subject, mails *relay, folder string) (*alerts, error) {
-	variables, err := s.Environment(ctx)
+	detector, err := s.Enable(ctx)
 	if err != nil {
 		return nil, err
 	}
-	config := func(service string) aws.Config {
-		return aws.Config{
-			Region: variables["AWS_REGION"], BaseEndpoint: aws.String(variables["AWS_ENDPOINT_URL_"+service]),
-			Credentials: credentials.NewStaticCredentialsProvider(variables["AWS_ACCESS_KEY_ID"], variables["AWS_SECRET_ACCESS_KEY"], ""),
+	var configs [3]aws.Config
+	for i, service := range []string{"GUARDDUTY", "EVENTBRIDGE", "SNS"} {
+		if configs[i], err = s.AWS(ctx, service); err != nil {
+			return nil, err
 		}
 	}
-	a := &alerts{guardduty: guardduty.NewFromConfig(config("GUARDDUTY")), seen: map[string]bool{}}
-	if err := a.enable(ctx); err != nil {
-		return nil, fmt.Errorf("enabling detection: %w", err)
-	}
+	a := &alerts{guardduty: guardduty.NewFromConfig(configs[0]), detector: detector, seen: map[string]bool{}}
 	if err := a.upload(ctx, folder); err != nil {
 		return nil, fmt.Errorf("uploading threat list: %w", err)
 	}
-	if err := route(ctx, eventbridge.NewFromConfig(config("EVENTBRIDGE")), sns.NewFromConfig(config("SNS")), mails); err != nil {
+	if err := route(ctx, eventbridge.NewFromConfig(configs[1]), sns.NewFromConfig(configs[2]), mails); err != nil {
 		return nil, fmt.Errorf("routing findings to mail: %w", err)
 	}
 	return a, nil
-}
-
-func (a *alerts) enable(ctx context.Context) error {
-	list, err := a.guardduty.ListDetectors(ctx, &guardduty.ListDetectorsInput{})
-	if err != nil {
-		return err
-	}
-	if len(list.DetectorIds) > 0 {
-		a.detector = list.DetectorIds[0]
-		return nil
-	}
-	made, err := a.guardduty.CreateDetector(ctx, &guardduty.CreateDetectorInput{
-		Enable:   aws.Bool(true),
-		Features: []types.DetectorFeatureConfiguration{{Name: types.DetectorFeatureRuntimeMonitoring, Status: types.FeatureStatusEnabled}},
-	})
-	if err != nil {
-		return err
-	}
-	a.detector = aws.ToString(made.DetectorId)
-	return nil
 }
 
 func (a *alerts) upload(ctx context.Context, folder string) error {

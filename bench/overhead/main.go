@@ -56,6 +56,7 @@ type options struct {
 	scale   float64
 	only    string
 	settle  time.Duration
+	detect  bool
 	seen    *regexp.Regexp
 	lost    *regexp.Regexp
 	output  string
@@ -81,6 +82,7 @@ func parse(args []string) (options, error) {
 	flags.Float64Var(&o.scale, "scale", 1, "multiplies the length of the loops")
 	flags.StringVar(&o.only, "loops", "", "only these loops, separated by commas")
 	flags.DurationVar(&o.settle, "settle", 500*time.Millisecond, "how long the program may take to digest a loop")
+	flags.BoolVar(&o.detect, "detect", true, "make a detector through the API, so that detection is part of the cost")
 	flags.StringVar(&o.output, "output", "table", "table or json")
 	flags.StringVar(&o.load, "load", "", "the load program; built if not given")
 	flags.StringVar(&o.subject.Binary, "vedette", "", "the program to measure, for {vedette}; built if not given")
@@ -245,7 +247,12 @@ func (m *measurement) halfWith(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = m.loopsWith(ctx, s)
+	if m.detect {
+		_, err = s.Enable(ctx)
+	}
+	if err == nil {
+		err = m.loopsWith(ctx, s)
+	}
 	return errors.Join(err, s.Stop())
 }
 

@@ -52,7 +52,7 @@ func TestMeasures(t *testing.T) {
 	}
 	var out bytes.Buffer
 	err := run(t.Context(), []string{
-		"--pairs", "3", "--scale", "0.001", "--settle", "1ms", "--output", "json", "--load", load,
+		"--pairs", "3", "--detect=false", "--scale", "0.001", "--settle", "1ms", "--output", "json", "--load", load,
 		"--vedette", os.Args[0], "--command", "{vedette} {api}",
 	}, &out)
 	if err != nil {
@@ -87,7 +87,7 @@ func TestProgramThatEndsIsAnError(t *testing.T) {
 	for command, want := range map[string]string{"false": "it ended", "/no/such/program": "no such file", "sleep 60": "not ready",
 		"{vedette} --watch-nothing {api}": "watches nothing",
 	} {
-		o, err := parse([]string{"--command", command, "--vedette", os.Args[0]})
+		o, err := parse([]string{"--detect=false", "--command", command, "--vedette", os.Args[0]})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,7 +6,6 @@ package subject
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -332,19 +331,6 @@ func get(ctx context.Context, url string) (string, error) {
 		return "", fmt.Errorf("%s answers %s", url, answer.Status)
 	}
 	return string(text), nil
-}
-
-// Environment asks the program for the variables that point AWS clients at it (`vedette env`).
-func (s *Subject) Environment(ctx context.Context) (map[string]string, error) {
-	text, err := exec.CommandContext(ctx, s.binary, "--data", s.Data, "env", "--output", "json").Output()
-	if err != nil {
-		return nil, fmt.Errorf("asking for the environment: %w", err)
-	}
-	var variables map[string]string
-	if err := json.Unmarshal(text, &variables); err != nil {
-		return nil, fmt.Errorf("asking for the environment: %w", err)
-	}
-	return variables, nil
 }
 
 // Build compiles a package of this module into folder and returns the program's path.
