@@ -190,10 +190,10 @@ func (tx *Tx) listDeliveries(queue string, state int, after int64, limit int) ([
 	return list, wrap(err, "listing the deliveries of %s", queue)
 }
 
-// Redrive makes a dead letter pending again, as if it were new at the given time, and reports whether there was such a one.
-func (tx *Tx) Redrive(id int64, now time.Time) (bool, error) {
-	r, err := tx.exec("UPDATE delivery SET state = ?, run_at = ?, created_at = ?, attempts = 0 WHERE id = ? AND state = ?",
-		statePending, stamp(now), stamp(now), id, stateDead)
+// Redrive makes a dead letter of a queue pending again, as if it were new at the given time, and reports whether there was such a one.
+func (tx *Tx) Redrive(queue string, id int64, now time.Time) (bool, error) {
+	r, err := tx.exec("UPDATE delivery SET state = ?, run_at = ?, created_at = ?, attempts = 0 WHERE id = ? AND queue = ? AND state = ?",
+		statePending, stamp(now), stamp(now), id, queue, stateDead)
 	if err != nil {
 		return false, wrap(err, "redriving delivery %d", id)
 	}

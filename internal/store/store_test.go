@@ -185,6 +185,23 @@ func TestViewCannotWriteAndSeesASnapshot(t *testing.T) {
 	})
 }
 
+// TestCommitsAreDurable checks the setting that a power cut depends on, which no test can bring about.
+func TestCommitsAreDurable(t *testing.T) {
+	db := open(t)
+	update(t, db, func(tx *Tx) error {
+		var mode string
+		var synchronous int
+		if _, err := tx.scanOne("PRAGMA journal_mode", nil, &mode); err != nil {
+			return err
+		}
+		_, err := tx.scanOne("PRAGMA synchronous", nil, &synchronous)
+		if mode != "wal" || synchronous != 2 {
+			t.Errorf("journal mode %s, synchronous %d; want wal and 2 (FULL)", mode, synchronous)
+		}
+		return err
+	})
+}
+
 func TestUpdatesAreSerial(t *testing.T) {
 	db := open(t)
 	var wg sync.WaitGroup
@@ -431,10 +448,10 @@ func TestDeliveries(t *testing.T) {
 		return nil
 	})
 	update(t, db, func(tx *Tx) error {
-		if ok, err := tx.Redrive(ids[2], now); !ok || err != nil {
+		if ok, err := tx.Redrive("q", ids[2], now); !ok || err != nil {
 			t.Errorf("Redrive = %v, %v", ok, err)
 		}
-		if ok, err := tx.Redrive(ids[2], now); ok || err != nil {
+		if ok, err := tx.Redrive("q", ids[2], now); ok || err != nil {
 			t.Errorf("second Redrive = %v, %v", ok, err)
 		}
 		for range 5 {

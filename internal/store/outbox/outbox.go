@@ -130,6 +130,24 @@ func (d *Dispatcher) Enqueue(tx *store.Tx, item store.Delivery) error {
 	return nil
 }
 
+// Queue returns the name of the dispatcher's queue.
+func (d *Dispatcher) Queue() string { return d.o.Queue }
+
+// DeadLetters returns dead letters with an id greater than after, at most limit of them; limit 0 means all.
+func (d *Dispatcher) DeadLetters(tx *store.Tx, after int64, limit int) ([]store.Delivery, error) {
+	return tx.DeadLetters(d.o.Queue, after, limit)
+}
+
+// Redrive has a dead letter of the dispatcher's queue delivered once more, as if it were new, and reports whether there is
+// such a one.
+func (d *Dispatcher) Redrive(tx *store.Tx, id int64) (bool, error) {
+	ok, err := tx.Redrive(d.o.Queue, id, time.Now())
+	if ok {
+		tx.AfterCommit(d.Wake)
+	}
+	return ok, err
+}
+
 // Wake makes Run look for due deliveries now. It never blocks.
 func (d *Dispatcher) Wake() {
 	select {

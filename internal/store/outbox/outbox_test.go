@@ -234,6 +234,39 @@ func TestDeadLetters(t *testing.T) {
 	})
 }
 
+func TestRedrive(t *testing.T) {
+	tried := 0
+	bubble(t, Options{Handle: func(context.Context, store.Delivery) Outcome {
+		if tried++; tried == 1 {
+			return Dead("NO_RESOURCE", errors.New("no such topic"))
+		}
+		return Done(nil)
+	}}, func(t *testing.T, db *store.DB, d *Dispatcher) {
+		enqueue(t, db, d, "a")
+		synctest.Wait()
+		if err := db.Update(t.Context(), func(tx *store.Tx) error {
+			list, err := d.DeadLetters(tx, 0, 0)
+			if err != nil || len(list) != 1 {
+				t.Fatalf("%v %v", list, err)
+			}
+			if ok, err := d.Redrive(tx, list[0].ID+1); ok || err != nil {
+				t.Errorf("redrove nothing: %v", err)
+			}
+			ok, err := d.Redrive(tx, list[0].ID)
+			if !ok {
+				t.Error("nothing was redriven")
+			}
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if s := stats(t, db); tried != 2 || s != (store.QueueStats{}) {
+			t.Errorf("tried %d times, left %+v", tried, s)
+		}
+	})
+}
+
 func TestStopWaitsAndReleases(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "vedette.db")
 	synctest.Test(t, func(t *testing.T) {
