@@ -60,6 +60,9 @@ func New(o Options) *Bus {
 // Run hands deliveries to targets until ctx ends. It may be called once.
 func (b *Bus) Run(ctx context.Context) error { return b.outbox.Run(ctx) }
 
+// Outbox returns the queue of deliveries to targets, with its dead letters.
+func (b *Bus) Outbox() *outbox.Dispatcher { return b.outbox }
+
 // Put sends an event to a bus: it writes a delivery for each target of each enabled rule that matches, all in tx. What ev
 // leaves empty is filled in: version, id, account, Region and time. An event for a bus that does not exist goes nowhere.
 func (b *Bus) Put(tx *store.Tx, busName string, ev Event) error {
@@ -93,7 +96,12 @@ func (b *Bus) put(tx *store.Tx, busName string, event []byte, hops int) error {
 	}
 	matched, err := set.match(event)
 	if err != nil {
-		return fmt.Errorf("matching an event: %w", err)
+		// An event that is too hard for one rule must neither hide from the others nor keep its transaction, and all that
+		// waits behind it, from ever committing.
+		var undecided int
+		matched, undecided, err = set.matchEach(event)
+		b.o.Log.Error("an event could not be matched with all rules", "bus", busName, "undecided", undecided, "err", err)
+		tx.AfterCommit(func() { b.metrics.undecidedRules(undecided) })
 	}
 	deliveries := 0
 	for _, r := range matched {
@@ -278,4 +286,24 @@ func (s *ruleSet) match(event []byte) ([]*Rule, error) {
 		matched[i] = &s.rules[id]
 	}
 	return matched, nil
+}
+
+// matchEach matches an event with one rule at a time. It returns the rules that match, the number of those that it cannot be
+// matched with, and why the last of these cannot.
+func (s *ruleSet) matchEach(event []byte) (matched []*Rule, undecided int, last error) {
+	for i := range s.rules {
+		p, err := pattern.Parse([]byte(s.rules[i].EventPattern))
+		var ids []int
+		if err == nil {
+			ids, err = pattern.Compile([]*pattern.Pattern{p}).NewMatcher().MatchJSON(nil, event)
+		}
+		switch {
+		case err != nil:
+			undecided++
+			last = err
+		case len(ids) > 0:
+			matched = append(matched, &s.rules[i])
+		}
+	}
+	return matched, undecided, last
 }

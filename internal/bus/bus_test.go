@@ -151,6 +151,34 @@ func TestEventsReachTheTargetsOfMatchingRules(t *testing.T) {
 	})
 }
 
+// TestAHardEventHidesFromNoOtherRule sends an event whose arrays are too much for one rule.
+func TestAHardEventHidesFromNoOtherRule(t *testing.T) {
+	bubble(t, func(t *testing.T, db *store.DB, b *Bus, r *receiver) {
+		putRule(t, db, b, "default", "fine", `{"source":["my.app"]}`, Target{ID: "1", ARN: topic})
+		putRule(t, db, b, "default", "hard", `{"detail":{"a":{"x":[1],"y":[2]}}}`, Target{ID: "1", ARN: topic + "-hard"})
+		hard := Event{Source: "my.app", DetailType: "d", Detail: json.RawMessage(`{"a":[` + strings.Repeat(`{"x":1},`, 8000) + strings.Repeat(`{"y":2},`, 8000) + `{}]}`)}
+		set, err := func() (set *ruleSet, err error) {
+			err = db.View(t.Context(), func(tx *store.Tx) (err error) { set, err = b.rules(tx, "default"); return err })
+			return set, err
+		}()
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := encode(hard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := set.match(text); err == nil {
+			t.Fatal("the engine matches this event after all; find a harder one")
+		}
+		update(t, db, func(tx *store.Tx) error { return b.Put(tx, "default", hard) })
+		synctest.Wait()
+		if len(r.got) != 1 || !strings.HasPrefix(r.got[0], topic+" {") {
+			t.Errorf("%d deliveries", len(r.got))
+		}
+	})
+}
+
 func TestFailuresAreRetriedThenDead(t *testing.T) {
 	two, age := 2, 60
 	bubble(t, func(t *testing.T, db *store.DB, b *Bus, r *receiver) {

@@ -4,7 +4,7 @@ import "github.com/prometheus/client_golang/prometheus"
 
 // metrics count events; what becomes of their deliveries is counted by the outbox. A nil *metrics counts nothing.
 type metrics struct {
-	received, unmatched, rules, deliveries prometheus.Counter
+	received, unmatched, rules, deliveries, undecided prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -20,7 +20,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		rules:      counter("vedette_bus_matches_total", "Rules matched by events."),
 		deliveries: counter("vedette_bus_deliveries_total", "Deliveries written for targets of matching rules."),
 	}
-	reg.MustRegister(m.received, m.unmatched, m.rules, m.deliveries)
+	m.undecided = counter("vedette_bus_undecided_total", "Rules that an event was too hard to match with; they count as not matching.")
+	reg.MustRegister(m.received, m.unmatched, m.rules, m.deliveries, m.undecided)
 	return m
 }
 
@@ -34,4 +35,10 @@ func (m *metrics) put(rules, deliveries int) {
 	}
 	m.rules.Add(float64(rules))
 	m.deliveries.Add(float64(deliveries))
+}
+
+func (m *metrics) undecidedRules(n int) {
+	if m != nil {
+		m.undecided.Add(float64(n))
+	}
 }
