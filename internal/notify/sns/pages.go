@@ -48,7 +48,7 @@ func (s *Service) confirmPage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	show(w, http.StatusOK, answer{Title: "Subscription confirmed!", Text: "You have successfully subscribed " + sub.Endpoint + " to the topic " + sub.TopicARN + ". Your subscription's id is:", ARN: sub.ARN,
-		More: "If it was not your intention to subscribe:", Link: pathUnsubscribe + "?" + strings.TrimPrefix(unsubscribeQuery(sub.ARN), "Action=Unsubscribe&"), Label: "unsubscribe"})
+		More: "If it was not your intention to subscribe:", Link: strings.TrimPrefix(pathUnsubscribe, "/") + "?" + strings.TrimPrefix(unsubscribeQuery(sub.ARN), "Action=Unsubscribe&"), Label: "unsubscribe"})
 }
 
 func (s *Service) unsubscribePage(w http.ResponseWriter, r *http.Request) {

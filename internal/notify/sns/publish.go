@@ -1,6 +1,7 @@
 package sns
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"regexp"
@@ -28,15 +29,29 @@ type Attribute struct {
 	Value string `json:"Value"`
 }
 
+// maxEvent is the largest input that an event bus may deliver: the largest event and room for its envelope.
+const maxEvent = 2 << 20
+
 var attributeName = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
 
 // Publish sends a message to all subscribers of a topic that let it pass, and returns its id.
 func (s *Service) Publish(tx *store.Tx, topicARN string, m Message) (string, error) {
+	return s.publish(tx, topicARN, m, 0)
+}
+
+// publish publishes a message of at most limit bytes; 0 means the topic's own limit.
+func (s *Service) publish(tx *store.Tx, topicARN string, m Message, limit int) (string, error) {
 	t, err := s.Topic(tx, topicARN)
 	if err != nil {
 		return "", err
 	}
-	byProtocol, err := m.check(&t)
+	if limit == 0 {
+		limit = defaultMaxMessage
+		if n, err := strconv.Atoi(t.Attributes["MaximumMessageSize"]); err == nil {
+			limit = n
+		}
+	}
+	byProtocol, err := m.check(limit)
 	if err != nil {
 		return "", err
 	}
@@ -73,7 +88,8 @@ func (s *Service) Publish(tx *store.Tx, topicARN string, m Message) (string, err
 
 // Deliver publishes an event's input, for which the bus calls it. A topic that is not there will not come back by waiting.
 func (s *Service) Deliver(tx *store.Tx, topicARN string, input []byte) error {
-	_, err := s.Publish(tx, topicARN, Message{Message: string(input)})
+	// Events may be larger than the messages of users: an alert must not be lost because an attacker made it long.
+	_, err := s.publish(tx, topicARN, Message{Message: string(bytes.ToValidUTF8(input, []byte("\uFFFD")))}, maxEvent)
 	if e, ok := err.(*Error); ok {
 		code := "NO_RESOURCE"
 		if e.Code != "NotFound" {
@@ -94,13 +110,9 @@ func (m *Message) Size() int {
 }
 
 // check reports what is wrong with a message; of one that is structured it returns the messages by protocol.
-func (m *Message) check(t *Topic) (map[string]string, error) {
+func (m *Message) check(limit int) (map[string]string, error) {
 	if m.Message == "" {
 		return nil, invalid("Empty message")
-	}
-	limit := defaultMaxMessage
-	if n, err := strconv.Atoi(t.Attributes["MaximumMessageSize"]); err == nil {
-		limit = n
 	}
 	if m.Size() > limit {
 		return nil, invalid("Message too long")

@@ -78,6 +78,9 @@ func New(ctx context.Context, o Options) (*Service, error) {
 	return s, nil
 }
 
+// Outboxes returns the queues of deliveries to subscribers, with their dead letters.
+func (s *Service) Outboxes() []*outbox.Dispatcher { return []*outbox.Dispatcher{s.mails, s.posts} }
+
 // Run sends deliveries until ctx ends. It may be called once.
 func (s *Service) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
