@@ -9,6 +9,7 @@ import (
 	"unsafe"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"golang.org/x/sys/unix"
 
 	"vedette.dev/vedette/internal/event"
@@ -121,13 +122,15 @@ func load(opts Options) (_ *kernel, err error) {
 		}
 	}
 
+	// The kernel's types take a while to read and megabytes to keep; they are shared while loading and dropped afterwards.
+	types := btf.NewCache()
 	one := func(name string) (*ebpf.Program, string, error) {
 		ps, ok := programs[name]
 		if !ok {
 			return nil, name, errors.New("this architecture has no such system call")
 		}
 		spec.Programs = map[string]*ebpf.ProgramSpec{name: ps}
-		coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: k.maps})
+		coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: k.maps, Cache: types})
 		if err != nil {
 			return nil, ps.SectionName, fmt.Errorf("loading %s: %w", ps.SectionName, err)
 		}
