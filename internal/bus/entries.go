@@ -90,8 +90,8 @@ func (e *Entry) check() EntryResult {
 	return EntryResult{}
 }
 
-// maxDepth is how deep the JSON of an event may nest.
-const maxDepth = 1000
+// maxDepth is how deep the JSON of a detail may nest, so that the event around it can still be matched.
+const maxDepth = pattern.MaxDepth - 1
 
 // isObject reports whether text is one JSON object that does not nest deeper than maxDepth.
 func isObject(text string) bool {
