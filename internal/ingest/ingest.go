@@ -300,12 +300,14 @@ func (i *Ingester) flush(ctx context.Context) error {
 	return nil
 }
 
-// Run publishes findings that are due and writes positions, until ctx ends; then it stores what is still in memory.
+// Run publishes findings that are due, writes positions and deletes old findings, until ctx ends; then it stores what is still in memory.
 func (i *Ingester) Run(ctx context.Context) error {
 	lazy := time.NewTicker(lazyFlush)
 	defer lazy.Stop()
 	publish := time.NewTimer(0)
 	defer publish.Stop()
+	sweep := time.NewTicker(time.Hour)
+	defer sweep.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -314,6 +316,11 @@ func (i *Ingester) Run(ctx context.Context) error {
 			return i.locked(last, i.flush)
 		case <-lazy.C:
 			if err := i.locked(ctx, i.flush); err != nil && ctx.Err() == nil {
+				i.o.Log.Error("ingest", "err", err)
+			}
+			continue
+		case <-sweep.C:
+			if err := i.sweep(ctx); err != nil && ctx.Err() == nil {
 				i.o.Log.Error("ingest", "err", err)
 			}
 			continue

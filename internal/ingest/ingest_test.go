@@ -402,6 +402,24 @@ func TestUnreadableRow(t *testing.T) {
 	r.want(1, 2, 1)
 }
 
+func TestOldFindingsAreDeleted(t *testing.T) {
+	r := newRig(t)
+	if err := r.i.CreateSamples(context.Background(), nil); err != nil {
+		t.Fatal(err)
+	}
+	r.now = r.now.Add(Retention - time.Hour)
+	r.handle(r.message(r.batch("e", 1, a), 0))
+	if err := r.i.sweep(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	r.want(47, 47, 47)
+	r.now = r.now.Add(time.Hour)
+	if err := r.i.sweep(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	r.want(1, 1, 47)
+}
+
 func TestManyEpochs(t *testing.T) {
 	r := newRig(t)
 	for n := range 3 * maxEpochs {
@@ -445,13 +463,17 @@ func TestRun(t *testing.T) {
 }
 
 func BenchmarkHandle(bm *testing.B) {
-	for name, addresses := range map[string][]string{"quiet": nil, "finding": {a}} {
-		bm.Run(name, func(bm *testing.B) {
+	for _, c := range []struct {
+		name      string
+		addresses []string
+		pending   uint64
+	}{{"quiet", nil, 1}, {"quiet-live", nil, 0}, {"finding-backlog", []string{a}, 1}, {"finding-live", []string{a}, 0}} {
+		bm.Run(c.name, func(bm *testing.B) {
 			r := newRig(bm)
 			n := uint64(0)
 			for bm.Loop() {
 				n++
-				r.handle(r.message(r.batch("e", n, addresses...), 1))
+				r.handle(r.message(r.batch("e", n, c.addresses...), c.pending))
 			}
 		})
 	}

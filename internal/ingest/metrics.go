@@ -3,9 +3,9 @@ package ingest
 import "github.com/prometheus/client_golang/prometheus"
 
 type metrics struct {
-	received, duplicates, undecodable, missing, events, published prometheus.Counter
-	findings                                                      *prometheus.CounterVec
-	latency, flush                                                prometheus.Histogram
+	received, duplicates, undecodable, missing, events, published, expired prometheus.Counter
+	findings                                                               *prometheus.CounterVec
+	latency, flush                                                         prometheus.Histogram
 }
 
 func newMetrics(registry prometheus.Registerer) *metrics {
@@ -19,6 +19,7 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 		missing:     counter("batches_missing", "Batches that agents numbered but that never came: dropped by an agent or by the stream."),
 		events:      counter("events", "Events in the batches that were handled."),
 		published:   counter("published_repeats", "Events published about repeats of findings."),
+		expired:     counter("expired_findings", "Findings deleted because nothing happened to them for 90 days."),
 		findings: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "vedette_ingest_findings_total",
 			Help: "Findings stored, by type and by whether they were new, repeats or samples.",
@@ -35,7 +36,7 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 		}),
 	}
 	if registry != nil {
-		registry.MustRegister(m.received, m.duplicates, m.undecodable, m.missing, m.events, m.published, m.findings, m.latency, m.flush)
+		registry.MustRegister(m.received, m.duplicates, m.undecodable, m.missing, m.events, m.published, m.expired, m.findings, m.latency, m.flush)
 	}
 	return m
 }

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"vedette.dev/vedette/internal/bus"
@@ -117,6 +118,41 @@ func (i *Ingester) publishDue(ctx context.Context) (next time.Time, err error) {
 		i.metrics.published.Add(float64(published))
 		if published < 100 {
 			return next, nil
+		}
+	}
+}
+
+// Retention is how long a finding is kept after its last change, as in GuardDuty.
+const Retention = 90 * 24 * time.Hour
+
+// sweep deletes the findings that are older than Retention.
+func (i *Ingester) sweep(ctx context.Context) error {
+	const some = 100
+	for {
+		deleted := 0
+		err := i.o.Store.Update(ctx, func(tx *store.Tx) error {
+			deleted = 0
+			rows, err := tx.Findings(store.FindingQuery{Order: store.OrderUpdatedAt, Limit: some})
+			if err != nil {
+				return err
+			}
+			for _, row := range rows {
+				if i.now().Sub(row.UpdatedAt) < Retention {
+					break
+				}
+				if _, err := tx.DeleteFinding(row.ID); err != nil {
+					return err
+				}
+				deleted++
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("deleting old findings: %w", err)
+		}
+		i.metrics.expired.Add(float64(deleted))
+		if deleted < some {
+			return nil
 		}
 	}
 }
