@@ -117,8 +117,11 @@ func (ps *places) executed(m *detect.Match) bool {
 	return false
 }
 
-// connected looks at a process that connects, or tries to.
+// connected looks at a process that has connected, or is doing so. Nobody sends commands over an attempt that failed.
 func (ps *places) connected(m *detect.Match) bool {
+	if m.Failed() {
+		return false
+	}
 	c := m.Event.Connect
 	protocol := detect.Protocol(c)
 	if protocol != protocolTCP && !(protocol == protocolUDP && m.Facts.Shell(m.Process)) || c.Remote.Port() == 0 {
