@@ -370,15 +370,20 @@ func (c *Container) Exec(ctx context.Context, argv ...string) (sandbox.Result, e
 	if err != nil {
 		return fail(err)
 	}
-	attached, err := engine.ExecAttach(ctx, made.ID, client.ExecAttachOptions{})
+	// An attach that is given up half-way may start the command all the same, so it is always finished.
+	attach, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTimeout)
+	defer cancel()
+	attached, err := engine.ExecAttach(attach, made.ID, client.ExecAttachOptions{})
 	if err != nil {
 		return fail(err)
 	}
 	defer attached.Close()
-	stop := context.AfterFunc(ctx, func() {
-		c.killExec(made.ID)
-		attached.Close()
-	})
+	defer func() {
+		if ctx.Err() != nil {
+			c.killExec(made.ID)
+		}
+	}()
+	stop := context.AfterFunc(ctx, attached.Close)
 	defer stop()
 	var output sandbox.BoundedOutput
 	if _, err := stdcopy.StdCopy(&output, &output, attached.Reader); err != nil {
@@ -406,7 +411,15 @@ func (c *Container) killExec(id string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	state, err := c.runtime.engine.ExecInspect(ctx, id, client.ExecInspectOptions{})
-	if err != nil || !state.Running || state.PID <= 0 {
+	for err == nil && state.PID == 0 { // It is about to start.
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(5 * time.Millisecond):
+		}
+		state, err = c.runtime.engine.ExecInspect(ctx, id, client.ExecInspectOptions{})
+	}
+	if err != nil || !state.Running {
 		return
 	}
 	// The descriptor is taken before the pid is checked, so that a pid that is used again cannot be hit.

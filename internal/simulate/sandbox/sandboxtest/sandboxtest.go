@@ -185,10 +185,13 @@ func exec(t *testing.T, r sandbox.Runtime) {
 
 func execContext(t *testing.T, r sandbox.Runtime) {
 	c := start(t, r, sandbox.Spec{Name: "exec-context"})
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-	defer cancel()
-	if _, err := c.Exec(ctx, "sleep", "61.25"); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("error %v", err)
+	// The shorter ones end while the command is being started.
+	for _, patience := range []time.Duration{0, time.Millisecond, 5 * time.Millisecond, 20 * time.Millisecond, 200 * time.Millisecond} {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		if _, err := c.Exec(ctx, "sleep", "61.25"); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("after %v: error %v", patience, err)
+		}
 	}
 	// The command is gone, and the container still usable.
 	const find = `for p in /proc/[0-9]*; do case "$(cat $p/cmdline 2>/dev/null)" in sleep61.25) echo $p;; esac; done`
