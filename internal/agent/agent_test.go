@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -366,7 +367,9 @@ func TestWriterOfAnExecutable(t *testing.T) {
 	other := b.exec(1005, 1002, "/tmp/miner", "miner")
 	other.Exec.File.Inode, other.CgroupID = 4242, b.host
 	b.feed(b.exec(1002, 0, "/bin/sh", "sh"), b.exec(1003, 1002, "/usr/bin/curl", "curl", "-o", "/tmp/miner"), write, run, other)
+	// Between cgroups there is no order: put those of the container first.
 	events := b.got(5)
+	slices.SortStableFunc(events, func(x, y *event.Event) int { return int(x.Process.PID) - int(y.Process.PID) })
 	exe := events[3].Process.Exe
 	if exe.Writer == nil || exe.Writer.ExePath != "/usr/bin/curl" || exe.Writer.Parent == nil || exe.Writer.Parent.ExePath != "/bin/sh" || exe.WrittenAt != events[2].Time {
 		t.Errorf("writer %+v at %d, want curl below sh at %d", exe.Writer, exe.WrittenAt, events[2].Time)

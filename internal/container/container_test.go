@@ -300,6 +300,23 @@ func TestResolverIsBounded(t *testing.T) {
 	}
 }
 
+// TestLateClaim: a cgroup may be seen before whoever made it has said what it is.
+func TestLateClaim(t *testing.T) {
+	root, ids := tree(t, "/demo/web")
+	known := claims{}
+	r := open(t, Options{CgroupRoot: root, Claimers: []Claimer{known}})
+	if e := r.Entry(ids[0], 0); e.Container() != nil || !e.Settled() {
+		t.Errorf("before the claim: %+v", e.Container())
+	}
+	r.mu.Lock()
+	known["/demo/web"] = &event.Container{ID: "w", Name: "web"}
+	r.mu.Unlock()
+	eventually(t, "the claim counts", func() bool { c := r.Entry(ids[0], 0).Container(); return c != nil && c.Name == "web" })
+	if live := r.Live(); len(live) != 1 {
+		t.Errorf("live: %+v", live)
+	}
+}
+
 type claims map[string]*event.Container
 
 func (c claims) Claim(path string) (*event.Container, bool) { f, ok := c[path]; return f, ok }
@@ -355,9 +372,12 @@ func TestRealHierarchy(t *testing.T) {
 	if e := r.Entry(st.Ino, 0); e.Path() != strings.TrimPrefix(child, root) || e.Container() == nil || e.Container().ID != idB {
 		t.Errorf("path %q, container %+v", e.Path(), e.Container())
 	}
-	self := r.Entry(0, uint32(os.Getpid()))
-	if self.Path() == "" {
+	// A cgroup that was removed before anyone asked: a process that was in it may still tell.
+	if self := r.Entry(1<<62, uint32(os.Getpid())); self.Path() == "" {
 		t.Error("the test's own cgroup is not found by its pid")
+	}
+	if none := r.Entry(0, uint32(os.Getpid())); none.Path() != "" || none.Container() != nil || !none.Settled() {
+		t.Errorf("without an id, a process is in %q", none.Path())
 	}
 }
 

@@ -71,6 +71,7 @@ type Entry struct {
 	ids       []string
 	runtime   string
 	seen      time.Time
+	claimed   time.Time // when the claimers were last asked
 	attempts  atomic.Int32
 	settled   atomic.Bool
 	described atomic.Bool
@@ -147,10 +148,37 @@ func (r *Resolver) Entry(cgroup uint64, pid uint32) *Entry {
 	defer r.mu.Unlock()
 	if el, ok := r.entries[cgroup]; ok {
 		r.recent.MoveToFront(el)
-		return el.Value.(*Entry)
+		e := el.Value.(*Entry)
+		r.claimLate(e)
+		return e
 	}
 	return r.add(cgroup, r.pathOf(cgroup, pid))
 }
+
+// claimLate asks the claimers again about a cgroup that is new and nobody's: it may be seen before it is claimed. The caller
+// holds r.mu.
+func (r *Resolver) claimLate(e *Entry) {
+	if len(r.opts.Claimers) == 0 || e.container.Load() != nil {
+		return
+	}
+	now := time.Now()
+	if now.Sub(e.seen) > claimWindow || now.Sub(e.claimed) < claimPause {
+		return
+	}
+	e.claimed = now
+	for _, c := range r.opts.Claimers {
+		if found, ok := c.Claim(e.path); ok {
+			r.settle(e, found)
+			return
+		}
+	}
+}
+
+// A cgroup can be claimed for claimWindow after it was first seen; the claimers are asked every claimPause.
+const (
+	claimWindow = 30 * time.Second
+	claimPause  = 100 * time.Millisecond
+)
 
 // add makes an entry. The caller holds r.mu.
 func (r *Resolver) add(cgroup uint64, path string) *Entry {
@@ -228,15 +256,17 @@ func (r *Resolver) settle(e *Entry, c *event.Container) {
 const kernfsHandle = 0xfe
 
 // pathOf finds the path of a cgroup: by opening it by its id, which needs CAP_DAC_READ_SEARCH, else through a process in it.
+// On a host without a v2 hierarchy all processes have the same id, and it says nothing.
 func (r *Resolver) pathOf(cgroup uint64, pid uint32) string {
-	if r.mount >= 0 && cgroup != 0 {
-		handle := unix.NewFileHandle(kernfsHandle, binary.NativeEndian.AppendUint64(nil, cgroup))
-		if fd, err := unix.OpenByHandleAt(r.mount, handle, unix.O_PATH|unix.O_CLOEXEC); err == nil {
-			path, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
-			_ = unix.Close(fd)
-			if rel, ok := r.relative(path); err == nil && ok {
-				return rel
-			}
+	if r.mount < 0 || cgroup == 0 {
+		return ""
+	}
+	handle := unix.NewFileHandle(kernfsHandle, binary.NativeEndian.AppendUint64(nil, cgroup))
+	if fd, err := unix.OpenByHandleAt(r.mount, handle, unix.O_PATH|unix.O_CLOEXEC); err == nil {
+		path, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
+		_ = unix.Close(fd)
+		if rel, ok := r.relative(path); err == nil && ok {
+			return rel
 		}
 	}
 	if path := cgroupOf(pid); path != "" {
@@ -345,6 +375,7 @@ func (r *Resolver) Live() []*event.Container {
 		var e *Entry
 		if el, ok := r.entries[g.inode]; ok {
 			e = el.Value.(*Entry)
+			r.claimLate(e)
 		} else {
 			e = r.add(g.inode, g.path)
 		}

@@ -73,6 +73,10 @@ func TestProcessUUID(t *testing.T) {
 	if got := u.String(); got != ProcessUUID("host", 42, 1234567).String() || len(got) != 36 || got[14] != '8' {
 		t.Errorf("got %q", got)
 	}
+	// The identity is stored in findings: changing how it is made splits them.
+	if got, want := u.String(), "9b809941-4e82-844d-8879-ccd2c92b639c"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
 	for _, other := range []UUID{ProcessUUID("host2", 42, 1234567), ProcessUUID("host", 43, 1234567), ProcessUUID("host", 42, 1234568)} {
 		if other == u {
 			t.Error("different processes share a UUID")
