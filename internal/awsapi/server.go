@@ -125,7 +125,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		e := c.describe(err)
 		code = e.Code
-		if e.HTTPStatus() >= 500 {
+		if e.HTTPStatus() >= 500 && r.Context().Err() == nil {
 			s.log.Error("operation failed", "service", service.ID, "operation", c.operation(), "request", c.id, "error", err)
 		} else {
 			s.log.Debug("request refused", "service", service.ID, "operation", c.operation(), "request", c.id, "error", err)

@@ -6,7 +6,9 @@
 // maps are nil when absent. The JSON tags spell the members as the wire does, so that structures can be stored.
 package eventbridge
 
-import "time"
+import (
+	"time"
+)
 
 // CancelReplayInput is what CancelReplay takes.
 type CancelReplayInput struct {

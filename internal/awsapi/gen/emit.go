@@ -151,10 +151,14 @@ func (e *emitter) types() error {
 	}
 	body := bytes.Clone(e.b.Bytes()[mark:])
 	e.b.Truncate(mark)
+	var imports []string
 	for _, imp := range []struct{ path, use string }{{"encoding/json", "json.RawMessage"}, {"time", "time.Time"}} {
 		if bytes.Contains(body, []byte(imp.use)) {
-			e.p("import %q", imp.path)
+			imports = append(imports, fmt.Sprintf("%q", imp.path))
 		}
+	}
+	if len(imports) > 0 {
+		e.p("import (\n%s\n)", strings.Join(imports, "\n"))
 	}
 	e.b.Write(body)
 	return nil

@@ -6,8 +6,10 @@
 // maps are nil when absent. The JSON tags spell the members as the wire does, so that structures can be stored.
 package guardduty
 
-import "encoding/json"
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // ArchiveFindingsInput is what ArchiveFindings takes.
 type ArchiveFindingsInput struct {
