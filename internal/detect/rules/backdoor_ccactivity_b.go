@@ -26,10 +26,10 @@ func commandAndControl() detect.Rule {
 			m.Object = remote.String()
 			m.Action = detect.Connection(s.Local, s.Remote, detect.Protocol(s), "OUTBOUND")
 			m.Context = finding.Context{AddressFamily: detect.FamilyName(remote), IANAProtocolNumber: int(detect.Protocol(s))}
-			m.Description = fmt.Sprintf("The %s %s to %s port %d%s. %s names this address as a command and control server, "+
+			m.Description = fmt.Sprintf("The %s %s to %s port %d%s. According to %s this address is a command and control server, "+
 				"so the workload may be under somebody else's control. Look at how the process was started (its lineage), at "+
 				"what else it did, and stop the container before it receives more commands.",
-				m.Who(m.Process), m.Did("connected", "tried to connect"), remote, s.Remote.Port(), m.Outcome(), capital(m.ListNames()))
+				m.Who(m.Process), m.Did("connected", "tried to connect"), remote, s.Remote.Port(), m.Outcome(), m.ListNames())
 			return true
 		},
 	}

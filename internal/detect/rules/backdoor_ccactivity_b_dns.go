@@ -33,10 +33,10 @@ func commandAndControlDNS() detect.Rule {
 			if d.Server.IsValid() {
 				asked = " at " + d.Server.Addr().Unmap().String()
 			}
-			m.Description = fmt.Sprintf("The %s asked for the domain name %s%s. %s names it as belonging to a command and control "+
+			m.Description = fmt.Sprintf("The %s asked for the domain name %s%s. According to %s it belongs to a command and control "+
 				"server, so the workload may be under somebody else's control. Look at how the process was started (its lineage) "+
 				"and at the connections that followed, and stop the container before it receives commands.",
-				m.Who(m.Process), "'"+event.PrintableN(name, 253)+"'", asked, capital(m.ListNames()))
+				m.Who(m.Process), "'"+event.PrintableN(name, 253)+"'", asked, m.ListNames())
 			return true
 		},
 	}

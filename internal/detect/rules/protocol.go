@@ -1,0 +1,7 @@
+package rules
+
+// IANA protocol numbers.
+const (
+	protocolTCP = 6
+	protocolUDP = 17
+)
