@@ -381,7 +381,7 @@ func (d *Dispatcher) handle(ctx context.Context, item store.Delivery) (outcome O
 	ctx, cancel := context.WithTimeout(ctx, d.o.Timeout)
 	defer cancel()
 	outcome = d.o.Handle(ctx, item)
-	if outcome.verdict == retried && errors.Is(ctx.Err(), context.Canceled) {
+	if outcome.verdict != delivered && errors.Is(ctx.Err(), context.Canceled) {
 		return Outcome{verdict: released} // the process ends; that is nobody's failed attempt
 	}
 	return outcome

@@ -274,17 +274,20 @@ func TestStopWaitsAndReleases(t *testing.T) {
 		defer db.Close()
 		d := New(Options{Store: db, Queue: "q", Log: slog.New(slog.DiscardHandler), Grace: 10 * time.Second, Handle: func(ctx context.Context, item store.Delivery) Outcome {
 			wait := 3 * time.Second
-			if item.Lane == "slow" {
+			if strings.HasPrefix(item.Lane, "slow") {
 				wait = time.Hour
 			}
 			select {
 			case <-time.After(wait):
 				return Done(nil)
 			case <-ctx.Done():
+				if item.Lane == "slow, last try" {
+					return Dead("EXHAUSTED", ctx.Err())
+				}
 				return Retry(time.Hour, "TIMEOUT", ctx.Err())
 			}
 		}})
-		enqueue(t, db, d, "quick", "slow")
+		enqueue(t, db, d, "quick", "slow", "slow, last try")
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- d.Run(ctx) }()
@@ -299,7 +302,7 @@ func TestStopWaitsAndReleases(t *testing.T) {
 		}
 		db.View(t.Context(), func(tx *store.Tx) error {
 			list, err := tx.PendingDeliveries("q", 0, 0)
-			if err != nil || len(list) != 1 || list[0].Lane != "slow" || list[0].Attempts != 0 {
+			if err != nil || len(list) != 2 || list[0].Lane != "slow" || list[0].Attempts != 0 || list[1].Attempts != 0 {
 				t.Errorf("left %+v, %v", list, err)
 			}
 			return nil
