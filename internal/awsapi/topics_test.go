@@ -168,7 +168,7 @@ func TestAFindingBecomesAMail(t *testing.T) {
 	if pending() != "1/0" {
 		t.Errorf("after HEAD: %s", pending())
 	}
-	if code, text := get(t, http.MethodGet, link); code != 200 || !strings.Contains(text, "Subscription confirmed!") || !strings.Contains(text, "/unsubscribe.html?") {
+	if code, text := get(t, http.MethodGet, link); code != 200 || !strings.Contains(text, "Subscription confirmed!") || !strings.Contains(text, `href="unsubscribe.html?`) {
 		t.Errorf("%d %s", code, text)
 	}
 	if pending() != "0/1" {

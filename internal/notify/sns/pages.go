@@ -38,11 +38,7 @@ func (s *Service) confirmPage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	q := r.URL.Query()
-	var sub Subscription
-	err := s.o.Store.Update(r.Context(), func(tx *store.Tx) (err error) {
-		sub, err = s.Confirm(tx, q.Get("TopicArn"), q.Get("Token"), false, false)
-		return err
-	})
+	sub, err := s.ConfirmToken(r.Context(), q.Get("TopicArn"), q.Get("Token"), false, false)
 	if err != nil {
 		s.failed(w, err, "This link does not confirm a subscription", "It may be older than three days, or the subscription may be gone. Ask for the subscription once more to get a new link.")
 		return
@@ -61,6 +57,10 @@ func (s *Service) unsubscribePage(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Service) unsubscribePost(w http.ResponseWriter, r *http.Request) {
+	if _, err := s.lookUp(r); err != nil { // without the writer, which anybody could keep busy
+		s.failed(w, err, "There is no such subscription", "It may have ended already.")
+		return
+	}
 	err := s.o.Store.Update(r.Context(), func(tx *store.Tx) error { return s.Unsubscribe(tx, r.URL.Query().Get("SubscriptionArn"), false) })
 	if err != nil {
 		s.failed(w, err, "The subscription was not ended", "It can only be ended by those who run this server.")

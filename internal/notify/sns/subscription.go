@@ -1,6 +1,7 @@
 package sns
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -168,42 +169,63 @@ func checkEndpoint(protocol, endpoint string) error {
 	return nil
 }
 
+// ConfirmToken is Confirm in transactions of its own. Anybody may send tokens, so the writer is only asked for one that fits.
+func (s *Service) ConfirmToken(ctx context.Context, topicARN, text string, authenticated, guard bool) (sub Subscription, err error) {
+	if err := s.o.Store.View(ctx, func(tx *store.Tx) error {
+		_, _, err := s.findToken(tx, topicARN, text, time.Now())
+		return err
+	}); err != nil {
+		return Subscription{}, err
+	}
+	err = s.o.Store.Update(ctx, func(tx *store.Tx) error {
+		sub, err = s.Confirm(tx, topicARN, text, authenticated, guard)
+		return err
+	})
+	return sub, err
+}
+
 // Confirm activates the pending subscription of a topic that the token belongs to. authenticated says that the request was
 // signed; guard, that from now on unsubscribing must be.
 func (s *Service) Confirm(tx *store.Tx, topicARN, text string, authenticated, guard bool) (Subscription, error) {
-	t, err := s.Topic(tx, topicARN)
+	sub, all, err := s.findToken(tx, topicARN, text, time.Now())
 	if err != nil {
 		return Subscription{}, err
 	}
+	if !sub.Pending && !sub.Deleted {
+		return sub, nil // the same link again
+	}
+	if sub.Deleted { // taken back; meanwhile the endpoint may have subscribed anew
+		for _, e := range all {
+			if o := e.Value; !o.Deleted && !o.Pending && o.Protocol == sub.Protocol && o.Endpoint == sub.Endpoint {
+				return o, nil
+			}
+		}
+	}
+	sub.Pending, sub.Deleted = false, false
+	sub.Authenticated = authenticated
+	sub.Guarded = guard && authenticated
+	return sub, subscriptions.Put(tx, sub.key(), sub)
+}
+
+// findToken returns the subscription of a topic that a token belongs to, and all of the topic.
+func (s *Service) findToken(tx *store.Tx, topicARN, text string, now time.Time) (Subscription, []store.Entry[Subscription], error) {
+	t, err := s.Topic(tx, topicARN)
+	if err != nil {
+		return Subscription{}, nil, err
+	}
 	if len(text) < 32 || len(text) > 512 {
-		return Subscription{}, invalid("Token")
+		return Subscription{}, nil, invalid("Token")
 	}
 	entries, err := subscriptions.List(tx, t.Name+"/", "", 0)
 	if err != nil {
-		return Subscription{}, err
+		return Subscription{}, nil, err
 	}
-	now := time.Now().UTC()
 	for _, e := range entries {
-		sub := e.Value
-		if !sub.accepts(text, now) {
-			continue
+		if e.Value.accepts(text, now) {
+			return e.Value, entries, nil
 		}
-		if !sub.Pending && !sub.Deleted {
-			return sub, nil // the same link again
-		}
-		if sub.Deleted { // taken back; meanwhile the endpoint may have subscribed anew
-			for _, other := range entries {
-				if o := other.Value; !o.Deleted && !o.Pending && o.Protocol == sub.Protocol && o.Endpoint == sub.Endpoint {
-					return o, nil
-				}
-			}
-		}
-		sub.Pending, sub.Deleted = false, false
-		sub.Authenticated = authenticated
-		sub.Guarded = guard && authenticated
-		return sub, subscriptions.Put(tx, sub.key(), sub)
 	}
-	return Subscription{}, invalid("Token")
+	return Subscription{}, nil, invalid("Token")
 }
 
 // Subscription returns the subscription with the given ARN.
