@@ -477,3 +477,40 @@ func TestEventBridgeRequests(t *testing.T) {
 		t.Errorf("%+v %v", tested, err)
 	}
 }
+
+// TestCommandLineAlerts sets alerts up with the real aws command line, as the documentation shows it.
+func TestCommandLineAlerts(t *testing.T) {
+	p := newPlant(t)
+	c := newCLI(t, p.url)
+	var topic struct{ TopicArn string }
+	c.get(&topic, "sns", "create-topic", "--name", "alerts")
+	var sub struct{ SubscriptionArn string }
+	c.get(&sub, "sns", "subscribe", "--topic-arn", topic.TopicArn, "--protocol", "email", "--notification-endpoint", "you@example.org")
+	if sub.SubscriptionArn != "pending confirmation" {
+		t.Errorf("subscribe = %+v", sub)
+	}
+	link, err := url.Parse(linkInMail.FindString(p.waitMails(t, 1).Text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.get(&sub, "sns", "confirm-subscription", "--topic-arn", topic.TopicArn, "--token", link.Query().Get("Token"), "--no-sign-request")
+	if !strings.HasPrefix(sub.SubscriptionArn, topic.TopicArn+":") {
+		t.Errorf("confirm-subscription = %+v", sub)
+	}
+	c.get(nil, "events", "put-rule", "--name", "mine", "--event-pattern", `{"source":["my.app"]}`)
+	var put struct{ FailedEntryCount int }
+	c.get(&put, "events", "put-targets", "--rule", "mine", "--targets", `[{"Id":"1","Arn":"`+topic.TopicArn+`","InputTransformer":{"InputPathsMap":{"n":"$.detail.name"},"InputTemplate":"\"Hello <n>!\""}}]`)
+	if put.FailedEntryCount != 0 {
+		t.Errorf("put-targets = %+v", put)
+	}
+	c.wantError("Rule can't be deleted since it has targets.", "events", "delete-rule", "--name", "mine")
+	c.wantError("Event pattern is not valid. Reason: Empty arrays are not allowed", "events", "put-rule", "--name", "x", "--event-pattern", `{"a":[]}`)
+	c.get(nil, "events", "put-events", "--entries", `[{"Source":"my.app","DetailType":"d","Detail":"{\"name\":\"you\"}"}]`)
+	if m := p.waitMails(t, 2); !strings.HasPrefix(m.Text, "\"Hello you!\"\n\n--\nIf you wish to stop") || m.Subject != "Vedette Notification Message" {
+		t.Errorf("%s\n%s", m.Subject, m.Text)
+	}
+	c.get(nil, "sns", "publish", "--topic-arn", topic.TopicArn, "--subject", "Look", "--message", "Here")
+	if m := p.waitMails(t, 3); m.Subject != "Look" || !strings.HasPrefix(m.Text, "Here\n") {
+		t.Errorf("%s\n%s", m.Subject, m.Text)
+	}
+}
