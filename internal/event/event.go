@@ -28,11 +28,45 @@ const (
 	KindDNS     Kind = 7 // a DNS question was sent or an answer received
 	KindPtrace  Kind = 8 // ptrace(2) on another process, or PTRACE_TRACEME
 
+	KindRename      Kind = 9  // a file was renamed
+	KindLink        Kind = 10 // a hard link was made
+	KindSymlink     Kind = 11 // a symbolic link was made
+	KindUnlink      Kind = 12 // a file was removed
+	KindChmod       Kind = 13 // a file's mode was changed
+	KindMmap        Kind = 14 // a file was mapped executable: a library was loaded
+	KindMprotect    Kind = 15 // memory was made executable, or writable where it was executable
+	KindMount       Kind = 16 // a file system was mounted (mount, move_mount, fsmount)
+	KindUmount      Kind = 17 // a file system was unmounted
+	KindModule      Kind = 18 // a kernel module was loaded (init_module, finit_module)
+	KindSocket      Kind = 19 // a raw, packet or netlink socket was made
+	KindListen      Kind = 20 // a socket began to listen
+	KindAccept      Kind = 21 // a connection was accepted
+	KindDup         Kind = 22 // a socket or pipe became a standard stream by dup, dup2, dup3 or fcntl
+	KindVMRead      Kind = 23 // process_vm_readv on another process
+	KindVMWrite     Kind = 24 // process_vm_writev on another process
+	KindSetuid      Kind = 25 // user ids were changed (setuid, setreuid, setresuid, setfsuid)
+	KindMemfd       Kind = 26 // an in-memory file was made (memfd_create)
+	KindUserfaultfd Kind = 27 // userfaultfd(2)
+	KindSetns       Kind = 28 // another namespace was entered
+	KindUnshare     Kind = 29 // namespaces were made (unshare; clone with namespace flags)
+	KindCapset      Kind = 30 // capabilities were changed
+	KindKill        Kind = 31 // a signal was sent to a process of another container
+	KindBPF         Kind = 32 // bpf(2): a program was loaded or attached, or a map was made
+	KindPivotRoot   Kind = 33 // the root file system was changed
+	KindChroot      Kind = 34 // the root folder was changed
+	KindKeyctl      Kind = 35 // keyctl(2), add_key(2), request_key(2)
+	KindIOUring     Kind = 36 // an io_uring was set up; operations on it that replace the above are events of those kinds
+	KindAlert       Kind = 37 // the agent itself has something to say: events were lost
+
 	// KindCount is one more than the highest kind.
-	KindCount = 9
+	KindCount = 38
 )
 
-var kindNames = [KindCount]string{"unknown", "fork", "exec", "exit", "open", "connect", "bind", "dns", "ptrace"}
+var kindNames = [KindCount]string{
+	"unknown", "fork", "exec", "exit", "open", "connect", "bind", "dns", "ptrace", "rename", "link", "symlink", "unlink", "chmod", "mmap",
+	"mprotect", "mount", "umount", "module", "socket", "listen", "accept", "dup", "vm_read", "vm_write", "setuid", "memfd", "userfaultfd",
+	"setns", "unshare", "capset", "kill", "bpf", "pivot_root", "chroot", "keyctl", "io_uring", "alert",
+}
 
 // String returns the kind's name as patterns and output spell it.
 func (k Kind) String() string {
@@ -61,8 +95,8 @@ func (s Kinds) Has(k Kind) bool { return s&(1<<k) != 0 }
 // With returns the set with k added.
 func (s Kinds) With(k Kind) Kinds { return s | 1<<k }
 
-// AllKinds is every kind that can travel to the server.
-const AllKinds Kinds = 1<<KindExec | 1<<KindExit | 1<<KindOpen | 1<<KindConnect | 1<<KindBind | 1<<KindDNS | 1<<KindPtrace
+// AllKinds is every kind that can travel to the server: all but fork.
+const AllKinds Kinds = 1<<KindCount - 1<<KindExec
 
 // Event is one runtime event. Exactly one of the kind's structs is set, the one that Kind names.
 type Event struct {
@@ -80,6 +114,15 @@ type Event struct {
 	Bind    *Socket // bind: Local or Path is the own address
 	DNS     *DNS
 	Ptrace  *Ptrace
+
+	File   *FileChange  // rename, link, symlink, unlink, chmod, mmap, module, memfd, chroot, pivot_root
+	Memory *Memory      // mprotect
+	Mount  *MountChange // mount, umount
+	Socket *Socket      // socket, listen, accept, dup
+	Target *Ptrace      // vm_read, vm_write, kill (Request is the signal), setns (Request is the namespace type)
+	Creds  *Creds       // setuid, capset
+	Call   *Call        // userfaultfd, unshare, bpf, keyctl, io_uring, dup
+	Alert  *Alert       // alert
 }
 
 // Process is a process at the time of an event. Its identity is UUID, never the pid alone.
@@ -261,6 +304,60 @@ type Ptrace struct {
 	Target  *Process // nil if unknown; the caller's parent for PTRACE_TRACEME
 	// TargetPID is in the host's pid namespace; 0 if unknown.
 	TargetPID uint32
+}
+
+// FileChange is what was done to a file or folder.
+type FileChange struct {
+	// Path is the file: absolute, as seen in the container, resolved by the kernel where it can be (rename: the old name; link
+	// and symlink: the new link; mmap: the mapped file; module: the module's file; memfd: the name given; pivot_root: the new
+	// root).
+	Path string
+	// Target is the other path (rename: the new name; link: the file linked to; symlink: the text of the link; module: the
+	// module's name; pivot_root: where the old root is put).
+	Target string
+	Flags  uint32 // of the call (renameat2, mmap protection, memfd_create, finit_module …)
+	Mode   uint32 // chmod: the new mode; else the file's own
+	Dev    uint64
+	Inode  uint64
+	Origin FileOrigin // mmap and module: where the file's content comes from
+	// Writer and WrittenAt: mmap and module, as in File.
+	Writer    *Process
+	WrittenAt int64
+}
+
+// Memory is a change of the protection of memory.
+type Memory struct {
+	Start, Length uint64
+	Protection    uint32 // PROT_READ 1, PROT_WRITE 2, PROT_EXEC 4
+	Region        string // stack, heap, file, memfd or anonymous
+	Path          string // of the mapped file, if any
+}
+
+// MountChange is a mount or unmount.
+type MountChange struct {
+	Source, Target, FSType string
+	Flags                  uint64 // mount(2) flags
+}
+
+// Creds are the ids and capabilities that a process asked for.
+type Creds struct {
+	UID, EUID    uint32 // 0xffffffff: left alone
+	Capabilities uint64 // capset: the new effective set
+	// SetuidExe says that the process got its ids by executing a set-user-id file.
+	SetuidExe bool
+}
+
+// Call is a system call whose numbers say all.
+type Call struct {
+	Command uint32 // bpf, keyctl: the command; dup: the new descriptor; io_uring: the opcode
+	Flags   uint64 // unshare: the namespaces; userfaultfd and io_uring_setup: the flags; dup: the old descriptor
+}
+
+// Alert is something the agent says about itself.
+type Alert struct {
+	Reason string // loss
+	Lost   uint64 // events lost since the last alert of this kind
+	Where  string // kernel, queue or spool
 }
 
 // At returns the event's time.

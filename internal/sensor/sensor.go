@@ -36,8 +36,13 @@ type Record struct {
 	Socket        SocketRecord // connect and bind
 	DNS           DNSRecord
 	PtraceRequest uint32
-	PtraceTarget  uint32 // tgid in the host's pid namespace, 0 if unknown
-	PtraceStart   uint64 // the target's start_boottime
+	File          FileRecord   // rename, link, symlink, unlink, chmod, mmap, module, memfd, chroot, pivot_root
+	Memory        event.Memory // mprotect, without Path
+	Mount         MountRecord  // mount, umount
+	Creds         event.Creds  // setuid, capset
+	Call          event.Call   // userfaultfd, unshare, bpf, keyctl, io_uring, dup
+	PtraceTarget  uint32       // also of vm_read, vm_write, kill, setns: tgid in the host's pid namespace, 0 if unknown
+	PtraceStart   uint64       // the target's start_boottime
 }
 
 // ExecRecord describes a new program.
@@ -62,7 +67,21 @@ type OpenRecord struct {
 	Dev, Inode uint64
 }
 
-// SocketRecord describes a connect or bind.
+// FileRecord describes what was done to a file; see event.FileChange.
+type FileRecord struct {
+	Path, Target []byte
+	Flags, Mode  uint32
+	Dev, Inode   uint64
+	File         event.File // mmap, module: times, size, upper layer, OriginMemory
+}
+
+// MountRecord describes a mount or unmount.
+type MountRecord struct {
+	Source, Target, FSType []byte
+	Flags                  uint64
+}
+
+// SocketRecord describes a connect, bind, socket, listen, accept or dup.
 type SocketRecord struct {
 	Family, Type, Protocol uint16
 	Local, Remote          netip.AddrPort
