@@ -140,7 +140,7 @@ func FuzzParse(f *testing.F) {
 		if report.Entries+report.Bad > lines || len(report.BadLines) > MaxBadLines {
 			t.Fatalf("%d lines gave %+v", lines, report)
 		}
-		if prefixes, domains := list.Size(); prefixes+domains > report.Entries {
+		if prefixes, domains, _ := list.Size(); prefixes+domains > report.Entries {
 			t.Fatalf("%d prefixes and %d domains of %d entries", prefixes, domains, report.Entries)
 		}
 		lists := &Lists{}
@@ -173,8 +173,27 @@ func TestLookupsDoNotAllocate(t *testing.T) {
 }
 
 func TestBuiltinList(t *testing.T) {
-	got := NewLists().Domain(nil, "c2.GuardDutyC2ActivityB.com.")
-	if len(got) != 1 || got[0].Category != CommandAndControl {
+	lists := NewLists()
+	for name, category := range map[string]string{
+		"guarddutyc2activityb.com":                "command-and-control",
+		"c2.GuardDutyC2ActivityB.com.":            "command-and-control",
+		"crypto.guarddutyc2activityb.com":         "cryptocurrency",
+		"x.abused-rep.guarddutyc2activityb.com":   "abused-reputation",
+		"crypto-rep.guarddutyc2activityb.com":     "cryptocurrency-reputation",
+		"malicious-rep.guarddutyc2activityb.com":  "malicious-reputation",
+		"suspicious-rep.guarddutyc2activityb.com": "suspicious-reputation",
+		"guarddutyblackholeactivity.com":          "black-hole",
+		"guarddutydgaactivity.com":                "dga",
+		"guarddutydrivebyactivity.com":            "drive-by",
+		"guarddutydroppointactivity.com":          "drop-point",
+		"www.guarddutyphishingactivity.com":       "phishing",
+	} {
+		got := lists.Domain(nil, name)
+		if len(got) != 1 || got[0].Category != category {
+			t.Errorf("%s: %v, want %s", name, got, category)
+		}
+	}
+	if got := lists.Domain(nil, "notguarddutydgaactivity.com"); len(got) > 0 {
 		t.Errorf("%v", got)
 	}
 }
