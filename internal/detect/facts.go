@@ -30,7 +30,7 @@ const (
 )
 
 var facts = []Fact{
-	factIntelCategory: {"intel.category", "string", "The categories of the threat lists that hold the address connected to or the name asked for.", `"command-and-control"`},
+	factIntelCategory: {"intel.category", "string", "The categories of the threat lists that hold the address connected to, the name asked for or the file executed.", `"command-and-control"`},
 	factIntelList:     {"intel.list", "string", "The names of those lists.", `"my-c2-list"`},
 	factEngine:        {"connect.engine", "string", "The container engine whose control socket it is: docker, containerd, podman, cri-o or buildkit.", `"docker"`},
 	factShell:         {"process.shell", "boolean", "Whether the program is a command shell, under its own or another name; absent where it is not.", `true`},
@@ -57,8 +57,8 @@ func (f *Facts) reset(e *event.Event) {
 	f.listed = f.listed[:0]
 }
 
-// Listed returns the threat lists that hold the address that the event connects to or the name that it asks for. The slice
-// is valid until the next event.
+// Listed returns the threat lists that hold the address that the event connects to, the name that it asks for or the file
+// that it executes. The slice is valid until the next event.
 func (f *Facts) Listed() []*intel.List {
 	if f.haveListed {
 		return f.listed
@@ -69,6 +69,8 @@ func (f *Facts) Listed() []*intel.List {
 		f.listed = f.lists.Address(f.listed, e.Connect.Remote.Addr())
 	case e.DNS != nil:
 		f.listed = f.lists.Domain(f.listed, e.DNS.Name)
+	case e.Kind == event.KindExec && e.Process != nil:
+		f.listed = f.lists.File(f.listed, e.Process.SHA256)
 	}
 	return f.listed
 }
