@@ -2,6 +2,7 @@ package detect
 
 import (
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -9,7 +10,6 @@ import (
 	"vedette.dev/vedette/internal/event"
 	"vedette.dev/vedette/internal/finding"
 	"vedette.dev/vedette/internal/intel"
-	"vedette.dev/vedette/internal/pattern"
 )
 
 // Options are what an Engine needs.
@@ -19,11 +19,10 @@ type Options struct {
 	Registry prometheus.Registerer // nil: metrics are not registered
 }
 
-// Engine runs rules over events. It is for one goroutine; Kinds may be called from any.
+// Engine runs rules over events. It is for one goroutine; Kinds and SetExtra may be called from any.
 type Engine struct {
-	rules   []Rule
-	kinds   event.Kinds
-	matcher *pattern.BoundMatcher
+	own     []Rule
+	set     atomic.Pointer[ruleSet]
 	facts   Facts
 	match   Match
 	hits    []int
@@ -33,43 +32,26 @@ type Engine struct {
 
 // New compiles the rules. An error names the rule that is wrong.
 func New(opts Options) (*Engine, error) {
-	e := &Engine{rules: opts.Rules, keys: newKeyBook(), metrics: newMetrics(opts.Registry)}
+	e := &Engine{own: opts.Rules, keys: newKeyBook(), metrics: newMetrics(opts.Registry)}
 	if opts.Lists == nil {
 		opts.Lists = &intel.Lists{}
 	}
 	e.facts = Facts{lists: opts.Lists, shells: newShellBook()}
-	patterns := make([]*pattern.Pattern, len(opts.Rules))
-	for i, r := range opts.Rules {
-		if _, ok := finding.Lookup(r.Type); !ok {
-			return nil, fmt.Errorf("rule %s: no such finding type", r.Type)
-		}
-		p, err := pattern.Parse([]byte(r.Pattern))
-		if err != nil {
-			return nil, fmt.Errorf("rule %s: %w", r.Type, err)
-		}
-		kinds, err := patternKinds([]byte(r.Pattern))
-		if err != nil {
-			return nil, fmt.Errorf("rule %s: %w", r.Type, err)
-		}
-		patterns[i] = p
-		e.kinds |= kinds
+	if err := e.SetExtra(Extra{}); err != nil {
+		return nil, err
 	}
-	bound, err := pattern.Compile(patterns).Bind(fieldByPath)
-	if err != nil {
-		return nil, fmt.Errorf("rules: %w", err)
-	}
-	e.matcher = bound.NewMatcher()
 	return e, nil
 }
 
 // Kinds returns the kinds of event that some rule can match; agents need not send others.
-func (e *Engine) Kinds() event.Kinds { return e.kinds }
+func (e *Engine) Kinds() event.Kinds { return e.set.Load().kinds }
 
 // Process looks at every event of a batch and calls emit for each occurrence, in order. The occurrence borrows from the
 // batch: who keeps it longer than the batch copies it (finding.New does).
 func (e *Engine) Process(b *event.Batch, emit func(*finding.Occurrence)) {
 	host := finding.Host{ID: b.Host.ID, Name: b.Host.Name, Kernel: b.Host.Kernel, AgentID: b.AgentID, Version: b.AgentVersion}
 	e.facts.host = host
+	set := e.set.Load()
 	for i := range b.Events {
 		ev := &b.Events[i]
 		if ev.Process == nil {
@@ -78,22 +60,26 @@ func (e *Engine) Process(b *event.Batch, emit func(*finding.Occurrence)) {
 		if ev.Kind < event.KindCount {
 			e.metrics.events[ev.Kind].Inc()
 		}
-		e.event(ev, host, emit)
+		e.event(set, ev, host, emit)
 	}
 	e.facts.reset(nil)
 	e.match = Match{}
 }
 
-func (e *Engine) event(ev *event.Event, host finding.Host, emit func(*finding.Occurrence)) {
+func (e *Engine) event(set *ruleSet, ev *event.Event, host finding.Host, emit func(*finding.Occurrence)) {
 	e.facts.reset(ev)
 	if ev.Kind == event.KindExec && ev.Errno == 0 {
 		e.facts.shells.learn(ev.Process)
 	}
-	e.hits = e.matcher.Match(e.hits[:0], &e.facts)
+	e.hits = set.matcher.Match(e.hits[:0], &e.facts)
 	for _, hit := range e.hits {
-		rule := &e.rules[hit]
+		rule := &set.rules[hit]
 		e.match = Match{Event: ev, Host: host, Facts: &e.facts, Process: ev.Process}
 		if !rule.Detect(&e.match) {
+			continue
+		}
+		if set.except != nil && set.except(rule.Type, &e.match) {
+			e.metrics.excepted.Inc()
 			continue
 		}
 		occ := e.occurrence(rule, &e.match)

@@ -10,6 +10,7 @@ type metrics struct {
 	events      [event.KindCount]prometheus.Counter
 	occurrences *prometheus.CounterVec
 	folded      *prometheus.CounterVec
+	excepted    prometheus.Counter
 }
 
 func newMetrics(registry prometheus.Registerer) *metrics {
@@ -26,12 +27,16 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 			Name: "vedette_detect_folded_total",
 			Help: "Occurrences folded into one finding because their container made too many different ones, by finding type.",
 		}, []string{"type"}),
+		excepted: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "vedette_detect_excepted_total",
+			Help: "Occurrences that an exception of the user's took away.",
+		}),
 	}
 	for k := range event.Kind(event.KindCount) {
 		m.events[k] = events.WithLabelValues(k.String())
 	}
 	if registry != nil {
-		registry.MustRegister(events, m.occurrences, m.folded)
+		registry.MustRegister(events, m.occurrences, m.folded, m.excepted)
 	}
 	return m
 }
