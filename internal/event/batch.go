@@ -16,7 +16,7 @@ import (
 // containers, a table of processes and the events, in this order. All numbers in it are varints. A table entry refers only
 // to entries before it, so a chain of parents always ends.
 //
-// Version 1 readers refuse every other version: server and agents are updated in that order.
+// A reader takes its own version and the older ones, and refuses newer ones: server and agents are updated in that order.
 type Batch struct {
 	AgentID      string
 	Epoch        string // random, new at each start of the agent
@@ -57,10 +57,13 @@ const (
 const roomPerEvent = 2*maxChain*(9*MaxBatchText+maxArgsText) + (3*maxMounts+20)*MaxBatchText + 64<<10
 
 const (
-	batchMagic      = "VDTB"
-	batchVersion    = 1
-	batchHeaderSize = 16
-	flagZstd        = 1
+	batchMagic = "VDTB"
+	// firstBatchVersion is the oldest version that is still read: spools and streams may hold it. It knows the kinds up to
+	// ptrace; version 2 adds the rest and changes nothing else.
+	firstBatchVersion = 1
+	batchVersion      = 2
+	batchHeaderSize   = 16
+	flagZstd          = 1
 	// compressAbove is the payload size from which compressing is tried.
 	compressAbove = 1024
 )

@@ -12,6 +12,7 @@ import (
 // per batch. It is for one goroutine.
 type Decoder struct {
 	batch      Batch
+	version    byte // of the batch being read
 	raw        []byte
 	strings    []string
 	containers []Container
@@ -27,6 +28,12 @@ type Decoder struct {
 	sockets    []Socket
 	dns        []DNS
 	ptraces    []Ptrace
+	files      []FileChange
+	memories   []Memory
+	mountings  []MountChange
+	creds      []Creds
+	calls      []Call
+	alerts     []Alert
 	zstd       *zstd.Decoder
 }
 
@@ -57,6 +64,7 @@ func Decode(data []byte, d *Decoder) (*Batch, error) {
 	if err != nil {
 		return nil, err
 	}
+	d.version = data[4]
 	r := reader{b: payload}
 	d.read(&r)
 	if r.err == "" && r.i != len(r.b) {
@@ -73,7 +81,7 @@ func (d *Decoder) open(data []byte) (string, error) {
 	if len(data) < batchHeaderSize || string(data[:4]) != batchMagic {
 		return "", fmt.Errorf("%w: %d bytes that do not start as a batch", ErrBatchTorn, len(data))
 	}
-	if data[4] != batchVersion {
+	if data[4] < firstBatchVersion || data[4] > batchVersion {
 		return "", fmt.Errorf("%w: %d, this is version %d", ErrBatchVersion, data[4], batchVersion)
 	}
 	if len(data) > batchHeaderSize+MaxBatchPayload {
@@ -122,6 +130,12 @@ func (d *Decoder) reset() {
 	d.sockets = wipe(d.sockets)
 	d.dns = wipe(d.dns)
 	d.ptraces = wipe(d.ptraces)
+	d.files = wipe(d.files)
+	d.memories = wipe(d.memories)
+	d.mountings = wipe(d.mountings)
+	d.creds = d.creds[:0]
+	d.calls = d.calls[:0]
+	d.alerts = wipe(d.alerts)
 }
 
 func wipe[T any](s []T) []T {
@@ -377,15 +391,87 @@ func (d *Decoder) readEvent(r *reader, ev *Event, last int64) int64 {
 		}
 		ev.DNS = q
 	case KindPtrace:
-		p := push(&d.ptraces)
-		p.Request = r.uint32()
-		p.TargetPID = r.uint32()
-		p.Target = d.before(r, nil)
-		ev.Ptrace = p
+		ev.Ptrace = d.readPtrace(r)
+	default:
+		d.readLater(r, ev)
+	}
+	return ev.Time
+}
+
+// readLater reads the details of the kinds that came with version 2.
+func (d *Decoder) readLater(r *reader, ev *Event) {
+	if d.version < 2 {
+		r.fail("event of kind %d in a batch of version %d", ev.Kind, d.version)
+		return
+	}
+	switch ev.Kind {
+	case KindRename, KindLink, KindSymlink, KindUnlink, KindChmod, KindMmap, KindModule, KindMemfd, KindChroot, KindPivotRoot:
+		f := push(&d.files)
+		f.Path = d.text(r)
+		f.Target = d.text(r)
+		f.Flags = r.uint32()
+		f.Mode = r.uint32()
+		f.Dev = r.uint()
+		f.Inode = r.uint()
+		f.Origin = FileOrigin(r.below(byte(len(originNames)), "origin"))
+		f.Writer = d.before(r, nil)
+		f.WrittenAt = r.int()
+		ev.File = f
+	case KindMprotect:
+		m := push(&d.memories)
+		m.Start = r.uint()
+		m.Length = r.uint()
+		m.Protection = r.uint32()
+		m.Region = d.text(r)
+		m.Path = d.text(r)
+		ev.Memory = m
+	case KindMount, KindUmount:
+		m := push(&d.mountings)
+		m.Source = d.text(r)
+		m.Target = d.text(r)
+		m.FSType = d.text(r)
+		m.Flags = r.uint()
+		ev.Mount = m
+	case KindSocket, KindListen, KindAccept:
+		ev.Socket = d.readSocket(r)
+	case KindDup:
+		ev.Socket = d.readSocket(r)
+		ev.Call = d.readCall(r)
+	case KindVMRead, KindVMWrite, KindKill, KindSetns:
+		ev.Target = d.readPtrace(r)
+	case KindSetuid, KindCapset:
+		c := push(&d.creds)
+		c.UID = r.uint32()
+		c.EUID = r.uint32()
+		c.Capabilities = r.uint()
+		c.SetuidExe = r.bool()
+		ev.Creds = c
+	case KindUserfaultfd, KindUnshare, KindBPF, KindKeyctl, KindIOUring:
+		ev.Call = d.readCall(r)
+	case KindAlert:
+		a := push(&d.alerts)
+		a.Reason = d.text(r)
+		a.Where = d.text(r)
+		a.Lost = r.uint()
+		ev.Alert = a
 	default:
 		r.fail("event of kind %d", ev.Kind)
 	}
-	return ev.Time
+}
+
+func (d *Decoder) readPtrace(r *reader) *Ptrace {
+	p := push(&d.ptraces)
+	p.Request = r.uint32()
+	p.TargetPID = r.uint32()
+	p.Target = d.before(r, nil)
+	return p
+}
+
+func (d *Decoder) readCall(r *reader) *Call {
+	c := push(&d.calls)
+	c.Command = r.uint32()
+	c.Flags = r.uint()
+	return c
 }
 
 func (d *Decoder) readSocket(r *reader) *Socket {

@@ -81,12 +81,10 @@ func (e *Encoder) Add(ev *Event) error {
 	switch {
 	case ev.Process == nil:
 		return fmt.Errorf("encoding %s event: no process", ev.Kind)
-	case ev.Kind == KindExec && ev.Exec == nil, ev.Kind == KindExit && ev.Exit == nil, ev.Kind == KindOpen && ev.Open == nil,
-		ev.Kind == KindConnect && ev.Connect == nil, ev.Kind == KindBind && ev.Bind == nil, ev.Kind == KindDNS && ev.DNS == nil,
-		ev.Kind == KindPtrace && ev.Ptrace == nil:
-		return fmt.Errorf("encoding %s event: its details are missing", ev.Kind)
 	case !AllKinds.Has(ev.Kind):
 		return fmt.Errorf("encoding event: kind %d does not travel", ev.Kind)
+	case !ev.detailed():
+		return fmt.Errorf("encoding %s event: its details are missing", ev.Kind)
 	case e.Full():
 		return fmt.Errorf("encoding %s event: the batch is full", ev.Kind)
 	}
@@ -97,8 +95,8 @@ func (e *Encoder) Add(ev *Event) error {
 	if ev.Container != nil {
 		container = e.container(ev.Container)
 	}
-	if ev.Kind == KindPtrace && ev.Ptrace.Target != nil {
-		target = e.process(ev.Ptrace.Target) + 1
+	if other := ev.other(); other != nil {
+		target = e.process(other) + 1
 	}
 
 	var bits byte
@@ -153,12 +151,96 @@ func (e *Encoder) Add(ev *Event) error {
 			b = appendAddr(b, a)
 		}
 	case KindPtrace:
-		b = binary.AppendUvarint(b, uint64(ev.Ptrace.Request))
-		b = binary.AppendUvarint(b, uint64(ev.Ptrace.TargetPID))
-		b = binary.AppendUvarint(b, target)
+		b = appendPtrace(b, ev.Ptrace, target)
+	case KindRename, KindLink, KindSymlink, KindUnlink, KindChmod, KindMmap, KindModule, KindMemfd, KindChroot, KindPivotRoot:
+		b = e.fileChange(b, ev.File, target)
+	case KindMprotect:
+		m := ev.Memory
+		b = binary.AppendUvarint(b, m.Start)
+		b = binary.AppendUvarint(b, m.Length)
+		b = binary.AppendUvarint(b, uint64(m.Protection))
+		b = e.text(b, m.Region)
+		b = e.text(b, m.Path)
+	case KindMount, KindUmount:
+		m := ev.Mount
+		b = e.text(b, m.Source)
+		b = e.text(b, m.Target)
+		b = e.text(b, m.FSType)
+		b = binary.AppendUvarint(b, m.Flags)
+	case KindSocket, KindListen, KindAccept:
+		b = e.socket(b, ev.Socket)
+	case KindDup:
+		b = e.socket(b, ev.Socket)
+		b = appendCall(b, ev.Call)
+	case KindVMRead, KindVMWrite, KindKill, KindSetns:
+		b = appendPtrace(b, ev.Target, target)
+	case KindSetuid, KindCapset:
+		c := ev.Creds
+		b = binary.AppendUvarint(b, uint64(c.UID))
+		b = binary.AppendUvarint(b, uint64(c.EUID))
+		b = binary.AppendUvarint(b, c.Capabilities)
+		b = append(b, boolByte(c.SetuidExe))
+	case KindUserfaultfd, KindUnshare, KindBPF, KindKeyctl, KindIOUring:
+		b = appendCall(b, ev.Call)
+	case KindAlert:
+		b = e.text(b, ev.Alert.Reason)
+		b = e.text(b, ev.Alert.Where)
+		b = binary.AppendUvarint(b, ev.Alert.Lost)
 	}
 	e.events = b
 	e.count++
+	return nil
+}
+
+// detailed reports whether the struct that the kind calls for is set.
+func (e *Event) detailed() bool {
+	switch e.Kind {
+	case KindExec:
+		return e.Exec != nil
+	case KindExit:
+		return e.Exit != nil
+	case KindOpen:
+		return e.Open != nil
+	case KindConnect:
+		return e.Connect != nil
+	case KindBind:
+		return e.Bind != nil
+	case KindDNS:
+		return e.DNS != nil
+	case KindPtrace:
+		return e.Ptrace != nil
+	case KindRename, KindLink, KindSymlink, KindUnlink, KindChmod, KindMmap, KindModule, KindMemfd, KindChroot, KindPivotRoot:
+		return e.File != nil
+	case KindMprotect:
+		return e.Memory != nil
+	case KindMount, KindUmount:
+		return e.Mount != nil
+	case KindSocket, KindListen, KindAccept:
+		return e.Socket != nil
+	case KindDup:
+		return e.Socket != nil && e.Call != nil
+	case KindVMRead, KindVMWrite, KindKill, KindSetns:
+		return e.Target != nil
+	case KindSetuid, KindCapset:
+		return e.Creds != nil
+	case KindUserfaultfd, KindUnshare, KindBPF, KindKeyctl, KindIOUring:
+		return e.Call != nil
+	case KindAlert:
+		return e.Alert != nil
+	}
+	return false
+}
+
+// other returns the process besides the acting one that the details name: the target, or the writer of a file.
+func (e *Event) other() *Process {
+	switch e.Kind {
+	case KindPtrace:
+		return e.Ptrace.Target
+	case KindVMRead, KindVMWrite, KindKill, KindSetns:
+		return e.Target.Target
+	case KindRename, KindLink, KindSymlink, KindUnlink, KindChmod, KindMmap, KindModule, KindMemfd, KindChroot, KindPivotRoot:
+		return e.File.Writer
+	}
 	return nil
 }
 
@@ -400,6 +482,30 @@ func (e *Encoder) socket(b []byte, s *Socket) []byte {
 	b = appendAddrPort(b, s.Local)
 	b = appendAddrPort(b, s.Remote)
 	return e.text(b, s.Path)
+}
+
+// fileChange appends what was done to a file; writer is a reference to its writer.
+func (e *Encoder) fileChange(b []byte, f *FileChange, writer uint64) []byte {
+	b = e.text(b, f.Path)
+	b = e.text(b, f.Target)
+	b = binary.AppendUvarint(b, uint64(f.Flags))
+	b = binary.AppendUvarint(b, uint64(f.Mode))
+	b = binary.AppendUvarint(b, f.Dev)
+	b = binary.AppendUvarint(b, f.Inode)
+	b = append(b, byte(f.Origin))
+	b = binary.AppendUvarint(b, writer)
+	return binary.AppendVarint(b, f.WrittenAt)
+}
+
+func appendPtrace(b []byte, p *Ptrace, target uint64) []byte {
+	b = binary.AppendUvarint(b, uint64(p.Request))
+	b = binary.AppendUvarint(b, uint64(p.TargetPID))
+	return binary.AppendUvarint(b, target)
+}
+
+func appendCall(b []byte, c *Call) []byte {
+	b = binary.AppendUvarint(b, uint64(c.Command))
+	return binary.AppendUvarint(b, c.Flags)
 }
 
 func appendStdio(b []byte, s *Stdio) []byte {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 
@@ -115,9 +116,17 @@ func (g *generator) socket() *Socket {
 	}
 }
 
+func (g *generator) ptrace() *Ptrace {
+	return &Ptrace{Request: rapid.Uint32().Draw(g.t, "request"), Target: g.earlier("target"), TargetPID: rapid.Uint32().Draw(g.t, "target pid")}
+}
+
+func (g *generator) call() *Call {
+	return &Call{Command: rapid.Uint32().Draw(g.t, "command"), Flags: rapid.Uint64().Draw(g.t, "flags")}
+}
+
 func (g *generator) event() Event {
 	ev := Event{
-		Kind: Kind(rapid.IntRange(int(KindExec), int(KindPtrace)).Draw(g.t, "kind")), Time: rapid.Int64().Draw(g.t, "time"),
+		Kind: Kind(rapid.IntRange(int(KindExec), KindCount-1).Draw(g.t, "kind")), Time: rapid.Int64().Draw(g.t, "time"),
 		Errno: rapid.Int32().Draw(g.t, "errno"), Count: rapid.Uint32Min(1).Draw(g.t, "count"),
 		Process: rapid.SampledFrom(g.processes).Draw(g.t, "process"),
 	}
@@ -144,7 +153,35 @@ func (g *generator) event() Event {
 			ev.DNS.Answers = append(ev.DNS.Answers, g.addr("answer"))
 		}
 	case KindPtrace:
-		ev.Ptrace = &Ptrace{Request: rapid.Uint32().Draw(g.t, "request"), Target: g.earlier("target"), TargetPID: rapid.Uint32().Draw(g.t, "target pid")}
+		ev.Ptrace = g.ptrace()
+	case KindRename, KindLink, KindSymlink, KindUnlink, KindChmod, KindMmap, KindModule, KindMemfd, KindChroot, KindPivotRoot:
+		ev.File = &FileChange{
+			Path: g.text("path"), Target: g.text("target"), Flags: rapid.Uint32().Draw(g.t, "flags"), Mode: rapid.Uint32().Draw(g.t, "mode"),
+			Dev: rapid.Uint64().Draw(g.t, "dev"), Inode: rapid.Uint64().Draw(g.t, "inode"), Origin: FileOrigin(rapid.IntRange(0, 3).Draw(g.t, "origin")),
+			Writer: g.earlier("writer"), WrittenAt: rapid.Int64().Draw(g.t, "written"),
+		}
+	case KindMprotect:
+		ev.Memory = &Memory{
+			Start: rapid.Uint64().Draw(g.t, "start"), Length: rapid.Uint64().Draw(g.t, "length"), Protection: rapid.Uint32().Draw(g.t, "protection"),
+			Region: g.text("region"), Path: g.text("path"),
+		}
+	case KindMount, KindUmount:
+		ev.Mount = &MountChange{Source: g.text("source"), Target: g.text("target"), FSType: g.text("type"), Flags: rapid.Uint64().Draw(g.t, "flags")}
+	case KindSocket, KindListen, KindAccept:
+		ev.Socket = g.socket()
+	case KindDup:
+		ev.Socket, ev.Call = g.socket(), g.call()
+	case KindVMRead, KindVMWrite, KindKill, KindSetns:
+		ev.Target = g.ptrace()
+	case KindSetuid, KindCapset:
+		ev.Creds = &Creds{
+			UID: rapid.Uint32().Draw(g.t, "uid"), EUID: rapid.Uint32().Draw(g.t, "euid"), Capabilities: rapid.Uint64().Draw(g.t, "capabilities"),
+			SetuidExe: rapid.Bool().Draw(g.t, "set-user-id"),
+		}
+	case KindUserfaultfd, KindUnshare, KindBPF, KindKeyctl, KindIOUring:
+		ev.Call = g.call()
+	case KindAlert:
+		ev.Alert = &Alert{Reason: g.text("reason"), Where: g.text("where"), Lost: rapid.Uint64().Draw(g.t, "lost")}
 	}
 	return ev
 }
@@ -178,6 +215,50 @@ func TestBatchRoundTrip(t *testing.T) {
 			t.Fatalf("after a round trip (-want +got):\n%s", diff)
 		}
 	})
+}
+
+// TestOldBatchDecodes reads a batch as version 1 wrote it, as it may lie in the spool of an agent that was updated.
+func TestOldBatchDecodes(t *testing.T) {
+	old, err := os.ReadFile("testdata/batch_v1.bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if old[4] != 1 {
+		t.Fatalf("the file is of version %d", old[4])
+	}
+	b, err := Decode(old, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(sampleBatch(8), b, cmpOptions); diff != "" {
+		t.Errorf("a batch of version 1 (-want +got):\n%s", diff)
+	}
+}
+
+// TestEveryKindTravels makes sure that no kind was forgotten in the encoder, the decoder or the generator above.
+func TestEveryKindTravels(t *testing.T) {
+	for k := KindExec; k < KindCount; k++ {
+		e := NewEncoder()
+		if err := e.Add(&Event{Kind: k, Process: &Process{}}); err == nil {
+			t.Errorf("a %s event without details was taken", k)
+		}
+		ev := Event{
+			Kind: k, Process: &Process{PID: 1}, Exec: &Exec{}, Exit: &Exit{}, Open: &Open{}, Connect: &Socket{}, Bind: &Socket{}, DNS: &DNS{}, Ptrace: &Ptrace{},
+			File: &FileChange{}, Memory: &Memory{}, Mount: &MountChange{}, Socket: &Socket{}, Target: &Ptrace{}, Creds: &Creds{}, Call: &Call{}, Alert: &Alert{},
+		}
+		if err := e.Add(&ev); err != nil {
+			t.Errorf("%s: %v", k, err)
+			continue
+		}
+		b, err := Decode(e.Finish(nil, &Batch{}), nil)
+		if err != nil {
+			t.Errorf("%s: %v", k, err)
+			continue
+		}
+		if got := &b.Events[0]; got.Kind != k || !got.detailed() {
+			t.Errorf("%s arrived as %+v", k, got)
+		}
+	}
 }
 
 func TestBatchSharesProcesses(t *testing.T) {
@@ -388,7 +469,16 @@ func TestDecodeErrors(t *testing.T) {
 	}{
 		{"empty", nil, ErrBatchTorn, "0 bytes"},
 		{"other data", []byte(strings.Repeat("GET / HTTP/1.1\r\n", 4)), ErrBatchTorn, "do not start"},
-		{"newer version", func() []byte { b := append([]byte(nil), whole...); b[4] = 2; return reseal(b) }(), ErrBatchVersion, "2"},
+		{"newer version", func() []byte { b := append([]byte(nil), whole...); b[4] = batchVersion + 1; return reseal(b) }(), ErrBatchVersion, "3"},
+		{"version 0", func() []byte { b := append([]byte(nil), whole...); b[4] = 0; return reseal(b) }(), ErrBatchVersion, "0"},
+		{"later kind in an old batch", func() []byte {
+			b, err := NewEncoder().Encode(nil, &Batch{Events: []Event{{Kind: KindBPF, Process: &Process{}, Call: &Call{}}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			b[4] = 1
+			return reseal(b)
+		}(), ErrBatchInvalid, "kind 32 in a batch of version 1"},
 		{"unknown flag", func() []byte { b := append([]byte(nil), whole...); b[5] |= 64; return reseal(b) }(), ErrBatchInvalid, "flags"},
 		{"bomb", frame(1024, flagZstd, bomb), ErrBatchInvalid, "decompressing"},
 		{"bomb that says so", frame(1<<30, flagZstd, bomb), ErrBatchInvalid, "over the bound"},
@@ -462,6 +552,21 @@ func FuzzDecode(f *testing.F) {
 		}
 		f.Add([]byte(payload))
 	}
+	// One event of each kind, so that the fuzzer knows them all.
+	p := &Process{PID: 1}
+	all := &Batch{}
+	for k := KindExec; k < KindCount; k++ {
+		all.Events = append(all.Events, Event{
+			Kind: k, Process: p, Exec: &Exec{}, Exit: &Exit{}, Open: &Open{}, Connect: &Socket{}, Bind: &Socket{}, DNS: &DNS{}, Ptrace: &Ptrace{Target: p},
+			File: &FileChange{Path: "/a", Writer: p}, Memory: &Memory{Region: "heap"}, Mount: &MountChange{Source: "b"}, Socket: &Socket{},
+			Target: &Ptrace{}, Creds: &Creds{}, Call: &Call{}, Alert: &Alert{Reason: "loss"},
+		})
+	}
+	data, err := NewEncoder().Encode(nil, all)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(data)
 	e, d := NewEncoder(), NewDecoder()
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for _, in := range [][]byte{data, framed(data)} {

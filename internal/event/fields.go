@@ -55,7 +55,7 @@ func str(dst []pattern.Value, s string) []pattern.Value {
 	return append(dst, pattern.StringValue(s))
 }
 
-func num[N int32 | uint32 | uint16 | uint8 | int64](dst []pattern.Value, n N) []pattern.Value {
+func num[N int32 | uint32 | uint16 | uint8 | int64 | uint64](dst []pattern.Value, n N) []pattern.Value {
 	return append(dst, pattern.NumberValue(float64(n)))
 }
 
@@ -93,6 +93,9 @@ func buildFields() []Field {
 		}},
 		{"errno", "number", "0, or the error number with which the attempt failed.", `0`, func(dst []pattern.Value, e *Event) []pattern.Value {
 			return num(dst, e.Errno)
+		}},
+		{"count", "number", "How many identical occurrences the event stands for.", `1`, func(dst []pattern.Value, e *Event) []pattern.Value {
+			return num(dst, max(1, e.Count))
 		}},
 	}
 	add := func(path, typ, doc, example string, f appendFunc) {
@@ -147,6 +150,8 @@ func buildFields() []Field {
 
 	containerFields(add)
 	kindFields(add)
+	changeFields(add)
+	systemFields(add)
 	return fields
 }
 
@@ -315,4 +320,119 @@ func socketFields(add addFunc, prefix string, get func(*Event) *Socket) {
 	add(prefix+".remote.ip", "string", "The peer's address.", `"198.51.100.7"`, of(get, func(dst []pattern.Value, s *Socket) []pattern.Value { return addr(dst, s.Remote.Addr()) }))
 	add(prefix+".remote.port", "number", "The peer's port.", `443`, of(get, func(dst []pattern.Value, s *Socket) []pattern.Value { return port(dst, s.Remote) }))
 	add(prefix+".path", "string", "The path of a unix socket; abstract names start with @.", `"/var/run/docker.sock"`, of(get, func(dst []pattern.Value, s *Socket) []pattern.Value { return str(dst, s.Path) }))
+}
+
+// changeFields adds what was done to files, memory and mounts.
+func changeFields(add addFunc) {
+	file := func(e *Event) *FileChange { return e.File }
+	add("file.path", "string", "The file that was changed, made or loaded: for rename the old name, for link and symlink the new link.", `"/usr/lib/x.so"`,
+		of(file, func(dst []pattern.Value, f *FileChange) []pattern.Value { return str(dst, f.Path) }))
+	add("file.target", "string", "The other path: for rename the new name, for link and symlink what is linked to, for module its name, for pivot_root where the old root goes.", `"/etc/cron.d/x"`,
+		of(file, func(dst []pattern.Value, f *FileChange) []pattern.Value { return str(dst, f.Target) }))
+	add("file.flags", "number", "The flags of the call, e.g. of memfd_create or renameat2; for mmap the protection.", `1`,
+		of(file, func(dst []pattern.Value, f *FileChange) []pattern.Value { return num(dst, f.Flags) }))
+	add("file.mode", "number", "The file's mode; for chmod the new one.", `2541`,
+		of(file, func(dst []pattern.Value, f *FileChange) []pattern.Value { return num(dst, f.Mode) }))
+	add("file.inode", "number", "The file's inode number.", `131`,
+		of(file, func(dst []pattern.Value, f *FileChange) []pattern.Value { return num(dst, f.Inode) }))
+	add("file.origin", "string", "Where the mapped file or module comes from: image, written (after the container started), memory or unknown.", `"written"`,
+		of(file, func(dst []pattern.Value, f *FileChange) []pattern.Value {
+			return append(dst, pattern.StringValue(f.Origin.String()))
+		}))
+	writer := func(e *Event) *Process {
+		if e.File == nil {
+			return nil
+		}
+		return e.File.Writer
+	}
+	add("file.writer.name", "string", "The name of the process that wrote the file, where that was seen.", `"curl"`,
+		of(writer, func(dst []pattern.Value, p *Process) []pattern.Value { return str(dst, p.Name) }))
+	add("file.writer.executablePath", "string", "The executable of the process that wrote the file.", `"/usr/bin/curl"`,
+		of(writer, func(dst []pattern.Value, p *Process) []pattern.Value { return str(dst, p.ExePath) }))
+
+	memory := func(e *Event) *Memory { return e.Memory }
+	add("memory.protection", "number", "The protection asked for: the sum of 1 read, 2 write and 4 execute.", `7`,
+		of(memory, func(dst []pattern.Value, m *Memory) []pattern.Value { return num(dst, m.Protection) }))
+	add("memory.region", "string", "What the memory is: stack, heap, file, memfd or anonymous.", `"stack"`,
+		of(memory, func(dst []pattern.Value, m *Memory) []pattern.Value { return str(dst, m.Region) }))
+	add("memory.length", "number", "How many bytes.", `4096`,
+		of(memory, func(dst []pattern.Value, m *Memory) []pattern.Value { return num(dst, m.Length) }))
+	add("memory.path", "string", "The file mapped there.", `"/usr/lib/libc.so.6"`,
+		of(memory, func(dst []pattern.Value, m *Memory) []pattern.Value { return str(dst, m.Path) }))
+
+	mount := func(e *Event) *MountChange { return e.Mount }
+	add("mount.source", "string", "What is mounted.", `"/dev/vda1"`,
+		of(mount, func(dst []pattern.Value, m *MountChange) []pattern.Value { return str(dst, m.Source) }))
+	add("mount.target", "string", "Where it is mounted.", `"/mnt"`,
+		of(mount, func(dst []pattern.Value, m *MountChange) []pattern.Value { return str(dst, m.Target) }))
+	add("mount.fsType", "string", "The type of file system.", `"ext4"`,
+		of(mount, func(dst []pattern.Value, m *MountChange) []pattern.Value { return str(dst, m.FSType) }))
+	add("mount.flags", "number", "The flags of mount(2) or umount(2).", `4096`,
+		of(mount, func(dst []pattern.Value, m *MountChange) []pattern.Value { return num(dst, m.Flags) }))
+}
+
+// systemFields adds the remaining kinds.
+func systemFields(add addFunc) {
+	socketFields(add, "socket", func(e *Event) *Socket { return e.Socket })
+
+	target := func(e *Event) *Ptrace { return e.Target }
+	add("target.request", "number", "For kill the signal, for setns the type of namespace.", `9`,
+		of(target, func(dst []pattern.Value, p *Ptrace) []pattern.Value { return num(dst, p.Request) }))
+	processFields(add, "target", "the process that vm_read, vm_write, kill or setns is aimed at", func(e *Event) *Process {
+		if e.Target == nil {
+			return nil
+		}
+		return e.Target.Target
+	})
+
+	creds := func(e *Event) *Creds { return e.Creds }
+	// unchanged is an id that a call leaves alone.
+	const unchanged = 1<<32 - 1
+	id := func(f func(*Creds) uint32) appendFunc {
+		return of(creds, func(dst []pattern.Value, c *Creds) []pattern.Value {
+			if f(c) == unchanged {
+				return dst
+			}
+			return num(dst, f(c))
+		})
+	}
+	add("creds.uid", "number", "The user id asked for; absent where it is left alone.", `0`, id(func(c *Creds) uint32 { return c.UID }))
+	add("creds.euid", "number", "The effective user id asked for; absent where it is left alone.", `0`, id(func(c *Creds) uint32 { return c.EUID }))
+	add("creds.capabilities", "string", "For capset the new effective capabilities, each a value.", `"CAP_SYS_ADMIN"`,
+		of(creds, func(dst []pattern.Value, c *Creds) []pattern.Value {
+			for i, name := range capabilityNames {
+				if c.Capabilities&(1<<i) != 0 {
+					dst = append(dst, pattern.StringValue(name))
+				}
+			}
+			return dst
+		}))
+	add("creds.setuidExecutable", "boolean", "Whether the ids come from executing a set-user-id file.", `false`,
+		of(creds, func(dst []pattern.Value, c *Creds) []pattern.Value {
+			return append(dst, pattern.BoolValue(c.SetuidExe))
+		}))
+
+	call := func(e *Event) *Call { return e.Call }
+	add("call.command", "number", "For bpf and keyctl the command, for dup the new descriptor, for io_uring the operation.", `5`,
+		of(call, func(dst []pattern.Value, c *Call) []pattern.Value { return num(dst, c.Command) }))
+	add("call.flags", "number", "For unshare the namespaces, for userfaultfd and io_uring the flags, for dup the old descriptor.", `268435456`,
+		of(call, func(dst []pattern.Value, c *Call) []pattern.Value { return num(dst, c.Flags) }))
+
+	alert := func(e *Event) *Alert { return e.Alert }
+	add("alert.reason", "string", "What the agent has to say about itself: loss.", `"loss"`,
+		of(alert, func(dst []pattern.Value, a *Alert) []pattern.Value { return str(dst, a.Reason) }))
+	add("alert.where", "string", "Where events were lost: kernel, queue or spool.", `"queue"`,
+		of(alert, func(dst []pattern.Value, a *Alert) []pattern.Value { return str(dst, a.Where) }))
+	add("alert.lost", "number", "How many events were lost since the last alert of this kind.", `1200`,
+		of(alert, func(dst []pattern.Value, a *Alert) []pattern.Value { return num(dst, a.Lost) }))
+}
+
+// capabilityNames are the names of the kernel's capability bits (capabilities(7)), from bit 0.
+var capabilityNames = [...]string{
+	"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_SETPCAP",
+	"CAP_LINUX_IMMUTABLE", "CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST", "CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_IPC_LOCK", "CAP_IPC_OWNER",
+	"CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_SYS_CHROOT", "CAP_SYS_PTRACE", "CAP_SYS_PACCT", "CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_NICE",
+	"CAP_SYS_RESOURCE", "CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_MKNOD", "CAP_LEASE", "CAP_AUDIT_WRITE", "CAP_AUDIT_CONTROL", "CAP_SETFCAP",
+	"CAP_MAC_OVERRIDE", "CAP_MAC_ADMIN", "CAP_SYSLOG", "CAP_WAKE_ALARM", "CAP_BLOCK_SUSPEND", "CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF",
+	"CAP_CHECKPOINT_RESTORE",
 }

@@ -64,6 +64,62 @@ func TestFieldValues(t *testing.T) {
 	}
 }
 
+func TestLaterFieldValues(t *testing.T) {
+	e := &Event{
+		File:   &FileChange{Path: "/tmp/a", Target: "/etc/b", Flags: 1, Mode: 0o4755, Inode: 3, Origin: OriginWritten, Writer: &Process{Name: "curl", ExePath: "/bin/curl"}},
+		Memory: &Memory{Length: 4096, Protection: 7, Region: "stack", Path: "/lib/x"},
+		Mount:  &MountChange{Source: "/dev/vda1", Target: "/mnt", FSType: "ext4", Flags: 1 << 12},
+		Socket: &Socket{Family: 17, Type: 3},
+		Target: &Ptrace{Request: 9, Target: &Process{Name: "nginx"}},
+		Creds:  &Creds{UID: 0, EUID: 1<<32 - 1, Capabilities: 1<<21 | 1<<39, SetuidExe: true},
+		Call:   &Call{Command: 5, Flags: 1 << 28},
+		Alert:  &Alert{Reason: "loss", Lost: 7, Where: "queue"},
+		Count:  3,
+	}
+	text, number := pattern.StringValue, pattern.NumberValue
+	for path, want := range map[string][]pattern.Value{
+		"count":                      {number(3)},
+		"file.path":                  {text("/tmp/a")},
+		"file.target":                {text("/etc/b")},
+		"file.flags":                 {number(1)},
+		"file.mode":                  {number(0o4755)},
+		"file.inode":                 {number(3)},
+		"file.origin":                {text("written")},
+		"file.writer.name":           {text("curl")},
+		"file.writer.executablePath": {text("/bin/curl")},
+		"memory.protection":          {number(7)},
+		"memory.region":              {text("stack")},
+		"memory.length":              {number(4096)},
+		"memory.path":                {text("/lib/x")},
+		"mount.source":               {text("/dev/vda1")},
+		"mount.target":               {text("/mnt")},
+		"mount.fsType":               {text("ext4")},
+		"mount.flags":                {number(4096)},
+		"socket.addressFamily":       {number(17)},
+		"socket.socketType":          {number(3)},
+		"target.request":             {number(9)},
+		"target.name":                {text("nginx")},
+		"creds.uid":                  {number(0)},
+		"creds.euid":                 nil,
+		"creds.capabilities":         {text("CAP_SYS_ADMIN"), text("CAP_BPF")},
+		"creds.setuidExecutable":     {pattern.BoolValue(true)},
+		"call.command":               {number(5)},
+		"call.flags":                 {number(1 << 28)},
+		"alert.reason":               {text("loss")},
+		"alert.where":                {text("queue")},
+		"alert.lost":                 {number(7)},
+	} {
+		field, ok := FieldByPath(path)
+		if !ok {
+			t.Errorf("no field %s", path)
+			continue
+		}
+		if diff := cmp.Diff(want, e.AppendValues(nil, field)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", path, diff)
+		}
+	}
+}
+
 func TestFieldTable(t *testing.T) {
 	seen := map[string]bool{}
 	empty := &Event{}
