@@ -63,7 +63,7 @@ type Options struct {
 	HashWait          time.Duration // how long an event may wait for the hash of its program; default 50 ms
 	HeartbeatInterval time.Duration // until the server says; default 5 s
 	QueueSize         int           // events between sensor and shipper; default 16384
-	NoWriters         bool          // do not watch who writes files when no rule needs opens; then findings do not name the writer
+	NoWriters         bool          // do not watch who writes files when no rule needs opens; then events do not name the writer
 	Ignore            []uint32      // pids that are not reported, besides the agent's own
 	Log               *slog.Logger
 	Registerer        prometheus.Registerer // may be nil
@@ -252,7 +252,7 @@ func (a *Agent) configure(ctx context.Context) {
 
 func (a *Agent) setKinds(k event.Kinds) error {
 	a.kinds.Store(uint64(k))
-	if k.Has(event.KindExec) && !a.opts.NoWriters {
+	if (k.Has(event.KindExec) || k.Has(event.KindMmap) || k.Has(event.KindModule)) && !a.opts.NoWriters {
 		k = k.With(event.KindOpen)
 	}
 	return a.opts.Source.SetKinds(k)

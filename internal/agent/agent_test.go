@@ -392,7 +392,7 @@ func TestChainsAreBounded(t *testing.T) {
 		tab.fork(fork, e)
 		open := b.record(event.KindOpen, pid, pid-1)
 		open.Open = sensor.OpenRecord{Dev: 7, Inode: uint64(pid)}
-		tab.wrote(open, tab.acting(open, e))
+		tab.wrote(open, tab.acting(open, e), open.Open.Dev, open.Open.Inode)
 		exec := b.exec(pid+1, pid, "/tmp/x", "x")
 		exec.Exec.File.Inode = uint64(pid)
 		s, _ := tab.exec(exec, e)
@@ -425,7 +425,7 @@ func TestTableIsBounded(t *testing.T) {
 		tab.fork(r, e)
 		open := b.record(event.KindOpen, 2000+i, 1001)
 		open.Open = sensor.OpenRecord{Dev: 7, Inode: uint64(i + 1)}
-		tab.wrote(open, tab.acting(open, e))
+		tab.wrote(open, tab.acting(open, e), open.Open.Dev, open.Open.Inode)
 		tab.exit(b.record(event.KindExit, 2000+i, 1001))
 	}
 	if tab.byKey.len() > maxProcesses || tab.byPID.len() > maxProcesses || len(tab.exited) > maxProcesses || tab.writers.len() > maxWriters {

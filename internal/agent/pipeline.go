@@ -4,6 +4,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"vedette.dev/vedette/internal/container"
 	"vedette.dev/vedette/internal/event"
 	"vedette.dev/vedette/internal/sensor"
@@ -24,6 +26,15 @@ type item struct {
 	socket event.Socket
 	dns    event.DNS
 	ptrace event.Ptrace
+	change event.FileChange
+	memory event.Memory
+	mount  event.MountChange
+	creds  event.Creds
+	call   event.Call
+	alert  event.Alert
+
+	loaded event.File // mmap and module: the file, of which the shipper tells the origin
+	writer *snapshot  // of change.Writer
 }
 
 var items = sync.Pool{New: func() any { return new(item) }}
@@ -69,12 +80,29 @@ func (a *Agent) sink(r *sensor.Record) {
 	case event.KindExit:
 		a.table.exit(r)
 	case event.KindOpen:
-		a.table.wrote(r, s)
+		// Reads of sensitive files are opens, too.
+		if r.Open.Flags&(unix.O_WRONLY|unix.O_RDWR|unix.O_CREAT|unix.O_TRUNC) != 0 {
+			a.table.wrote(r, s, r.Open.Dev, r.Open.Inode)
+		}
+	case event.KindMemfd:
+		a.table.wrote(r, s, r.File.Dev, r.File.Inode)
+	case event.KindRename, event.KindLink, event.KindChmod:
+		a.table.touched(r, s)
 	}
 	i := a.item(r, s)
 	if i == nil {
 		return
 	}
+	if !a.describe(i, r) {
+		a.ledger.malformed.Add(1)
+		i.free()
+		return
+	}
+	a.enqueue(i)
+}
+
+// describe fills in what happened, for all kinds but exec. It reports false if that cannot be told.
+func (a *Agent) describe(i *item, r *sensor.Record) bool {
 	switch r.Kind {
 	case event.KindExit:
 		i.exit = r.Exit
@@ -83,9 +111,7 @@ func (a *Agent) sink(r *sensor.Record) {
 		i.open = event.Open{Path: string(r.Open.Path), Flags: r.Open.Flags, Dev: r.Open.Dev, Inode: r.Open.Inode}
 		i.ev.Open = &i.open
 	case event.KindConnect, event.KindBind:
-		i.socket = event.Socket{
-			Family: r.Socket.Family, Type: r.Socket.Type, Protocol: r.Socket.Protocol, Local: r.Socket.Local, Remote: r.Socket.Remote, Path: string(r.Socket.Path),
-		}
+		i.setSocket(&r.Socket)
 		if r.Kind == event.KindConnect {
 			i.ev.Connect = &i.socket
 		} else {
@@ -93,20 +119,73 @@ func (a *Agent) sink(r *sensor.Record) {
 		}
 	case event.KindDNS:
 		if err := parseDNS(&i.dns, &r.DNS); err != nil {
-			a.ledger.malformed.Add(1)
-			i.free()
-			return
+			return false
 		}
 		i.ev.DNS = &i.dns
 	case event.KindPtrace:
-		i.target = a.table.find(r.PtraceTarget, r.PtraceStart)
-		i.ptrace = event.Ptrace{Request: r.PtraceRequest, TargetPID: r.PtraceTarget}
-		if i.target != nil {
-			i.ptrace.Target = &i.target.proc
-		}
+		a.aim(i, r)
 		i.ev.Ptrace = &i.ptrace
+	case event.KindVMRead, event.KindVMWrite, event.KindKill, event.KindSetns:
+		a.aim(i, r)
+		i.ev.Target = &i.ptrace
+	case event.KindRename, event.KindLink, event.KindSymlink, event.KindUnlink, event.KindChmod, event.KindMemfd, event.KindChroot, event.KindPivotRoot:
+		i.setFile(&r.File)
+	case event.KindMmap, event.KindModule:
+		i.setFile(&r.File)
+		a.load(i, r)
+	case event.KindMprotect:
+		i.memory = r.Memory
+		i.memory.Path = string(r.File.Path)
+		i.ev.Memory = &i.memory
+	case event.KindMount, event.KindUmount:
+		i.mount = event.MountChange{Source: string(r.Mount.Source), Target: string(r.Mount.Target), FSType: string(r.Mount.FSType), Flags: r.Mount.Flags}
+		i.ev.Mount = &i.mount
+	case event.KindSocket, event.KindListen, event.KindAccept:
+		i.setSocket(&r.Socket)
+		i.ev.Socket = &i.socket
+	case event.KindDup:
+		i.setSocket(&r.Socket)
+		i.call = r.Call
+		i.ev.Socket, i.ev.Call = &i.socket, &i.call
+	case event.KindSetuid, event.KindCapset:
+		i.creds = r.Creds
+		i.ev.Creds = &i.creds
+	case event.KindUserfaultfd, event.KindUnshare, event.KindBPF, event.KindKeyctl, event.KindIOUring:
+		i.call = r.Call
+		i.ev.Call = &i.call
+	default:
+		return false
 	}
-	a.enqueue(i)
+	return true
+}
+
+func (i *item) setSocket(s *sensor.SocketRecord) {
+	i.socket = event.Socket{Family: s.Family, Type: s.Type, Protocol: s.Protocol, Local: s.Local, Remote: s.Remote, Path: string(s.Path)}
+}
+
+func (i *item) setFile(f *sensor.FileRecord) {
+	i.change = event.FileChange{Path: string(f.Path), Target: string(f.Target), Flags: f.Flags, Mode: f.Mode, Dev: f.Dev, Inode: f.Inode}
+	i.ev.File = &i.change
+}
+
+// aim fills in the process that a record is aimed at.
+func (a *Agent) aim(i *item, r *sensor.Record) {
+	i.target = a.table.find(r.PtraceTarget, r.PtraceStart)
+	i.ptrace = event.Ptrace{Request: r.PtraceRequest, TargetPID: r.PtraceTarget}
+	if i.target != nil {
+		i.ptrace.Target = &i.target.proc
+	}
+}
+
+// load fills in what is known of a file that was mapped or loaded.
+func (a *Agent) load(i *item, r *sensor.Record) {
+	i.loaded = r.File.File
+	i.loaded.Dev, i.loaded.Inode = r.File.Dev, r.File.Inode
+	w, ok := a.table.writers.get(fileKey{containerID(i.entry), r.File.Dev, r.File.Inode})
+	if !ok || r.File.Inode == 0 {
+		return
+	}
+	i.writer, i.change.Writer, i.change.WrittenAt = w.by, &w.by.proc, w.at
 }
 
 // item returns a new item for a record, or nil if its kind is not wanted.

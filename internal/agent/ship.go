@@ -123,8 +123,14 @@ func (s *shipper) add(i *item) {
 	if i.target != nil {
 		i.target.complete()
 	}
+	if i.writer != nil {
+		i.writer.complete()
+	}
 	if i.entry != nil {
 		i.ev.Container = i.entry.Container()
+	}
+	if i.ev.Kind == event.KindMmap || i.ev.Kind == event.KindModule {
+		i.change.Origin = origin(&i.loaded, i.loaded.Origin == event.OriginMemory, i.ev.Container)
 	}
 	if !i.actor.final {
 		a.ledger.held.Add(1)
@@ -178,24 +184,23 @@ func (s *snapshot) complete() {
 			c = s.entry.Container()
 		}
 		p.IsContainer = c != nil && p.NSPID == 1
-		p.Exe.Origin = origin(s, c)
+		p.Exe.Origin = origin(&p.Exe, s.memory, c)
 		s.final = settled && s.cell.done()
 	}
 }
 
-// origin tells where an executable comes from.
+// origin tells where an executable or library comes from.
 //
-//   - An executable without a path is OriginMemory.
+//   - One without a path is OriginMemory.
 //   - In a container, one on the writable layer of an overlay file system is OriginWritten: it was made, changed, or copied up
 //     by a change of its owner, mode or times, after the container was made.
 //   - In a container, one elsewhere whose content or inode changed after the container started is OriginWritten too. The
 //     inode's change time counts because a workload can set the other one back.
 //   - Everything else in a container is OriginImage.
 //   - For a process of the host, and one that was running before the agent, nothing is known.
-func origin(s *snapshot, c *event.Container) event.FileOrigin {
-	f := &s.proc.Exe
+func origin(f *event.File, memory bool, c *event.Container) event.FileOrigin {
 	switch {
-	case s.memory:
+	case memory:
 		return event.OriginMemory
 	case c == nil || f.Inode == 0:
 		return event.OriginUnknown

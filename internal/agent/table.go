@@ -262,11 +262,11 @@ func containerID(e *container.Entry) string {
 }
 
 // wrote remembers who wrote a file.
-func (t *table) wrote(r *sensor.Record, s *snapshot) {
-	if r.Errno != 0 || r.Open.Inode == 0 {
+func (t *table) wrote(r *sensor.Record, s *snapshot, dev, inode uint64) {
+	if r.Errno != 0 || inode == 0 {
 		return
 	}
-	key := fileKey{containerID(s.entry), r.Open.Dev, r.Open.Inode}
+	key := fileKey{containerID(s.entry), dev, inode}
 	at := t.clock.wall(r.Boottime)
 	if w, ok := t.writers.get(key); ok && w.by.proc.UUID == s.proc.UUID && w.by.proc.Name == s.proc.Name && w.by.proc.ExePath == s.proc.ExePath {
 		w.at = at
@@ -274,6 +274,15 @@ func (t *table) wrote(r *sensor.Record, s *snapshot) {
 		return
 	}
 	t.writers.put(key, writing{s.cut(writerLineage, false), at})
+}
+
+// touched remembers who renamed, linked or changed the mode of a file whose writer is not known. Each of these makes a file of
+// the image one that was written after the container started, on an overlay file system by copying it up, and elsewhere by
+// its change time; so this is who did it. A known writer stays: the content is still his.
+func (t *table) touched(r *sensor.Record, s *snapshot) {
+	if _, ok := t.writers.get(fileKey{containerID(s.entry), r.File.Dev, r.File.Inode}); !ok {
+		t.wrote(r, s, r.File.Dev, r.File.Inode)
+	}
 }
 
 // exit marks a process as ended and forgets those that ended long ago.
