@@ -8,20 +8,12 @@ import (
 
 	"vedette.dev/vedette/internal/awsapi/guardduty"
 	"vedette.dev/vedette/internal/awsapi/wire"
+	"vedette.dev/vedette/internal/finding/criteria"
 	"vedette.dev/vedette/internal/store"
 )
 
-// filter is a named set of criteria. Filters are kept under DETECTOR/NAME.
-type filter struct {
-	Name        string                     `json:"name"`
-	Description *string                    `json:"description,omitempty"`
-	Action      string                     `json:"action"`
-	Rank        int64                      `json:"rank"` // 1 and up, without gaps
-	Criteria    *guardduty.FindingCriteria `json:"criteria"`
-	Tags        map[string]string          `json:"tags,omitempty"`
-}
-
-const filters store.Documents[filter] = "finding-filter"
+// filters are the stored filters, under DETECTOR/NAME.
+const filters store.Documents[criteria.Filter] = criteria.FilterKind
 
 const maxFilters = 100 // as GuardDuty's quota
 
@@ -32,18 +24,9 @@ func noSuchResource() *wire.Error {
 	return invalidInput("The request is rejected since no such resource found.")
 }
 
-// checkAction refuses ARCHIVE: nothing applies filters to new findings yet, and findings that only seem to be suppressed
-// would be a surprise.
-func checkAction(action string) error {
-	if action == "ARCHIVE" {
-		return invalidInput("The request is rejected because filters with the action ARCHIVE are not available on this server.")
-	}
-	return nil
-}
-
-func getFilter(tx *store.Tx, detectorID, name string) (filter, error) {
+func getFilter(tx *store.Tx, detectorID, name string) (criteria.Filter, error) {
 	if _, err := detector(tx, detectorID); err != nil {
-		return filter{}, err
+		return criteria.Filter{}, err
 	}
 	f, ok, err := filters.Get(tx, detectorID+"/"+name)
 	if err == nil && !ok {
@@ -62,15 +45,16 @@ func (g *GuardDuty) CreateFilter(ctx context.Context, in *guardduty.CreateFilter
 	if !filterName.MatchString(in.Name) {
 		return nil, invalidInput("%s A filter's name has letters, digits, dots, underscores and hyphens.", outOfRange)
 	}
-	if err := cmp.Or(checkAction(deref(in.Action)), checkTags(in.Tags)); err != nil {
+	if err := checkTags(in.Tags); err != nil {
 		return nil, err
 	}
-	if err := checkFilterCriteria(in.FindingCriteria); err != nil {
+	wanted, err := filterCriteria(in.FindingCriteria)
+	if err != nil {
 		return nil, err
 	}
-	f := filter{Name: in.Name, Description: in.Description, Action: or(deref(in.Action), "NOOP"), Criteria: in.FindingCriteria, Tags: in.Tags}
+	f := criteria.Filter{Name: in.Name, Description: in.Description, Action: or(deref(in.Action), criteria.ActionNone), Criteria: wanted, Tags: in.Tags}
 	key := in.DetectorId + "/" + in.Name
-	err := g.db.Update(ctx, func(tx *store.Tx) error {
+	err = g.db.Update(ctx, func(tx *store.Tx) error {
 		if _, err := detector(tx, in.DetectorId); err != nil {
 			return err
 		}
@@ -90,21 +74,23 @@ func (g *GuardDuty) CreateFilter(ctx context.Context, in *guardduty.CreateFilter
 	return &guardduty.CreateFilterOutput{Name: in.Name}, nil
 }
 
-func checkFilterCriteria(in *guardduty.FindingCriteria) error {
-	if len(in.Criterion) == 0 {
-		return invalidInput("%s findingCriteria has no attribute.", outOfRange)
+// filterCriteria checks the criteria of a filter.
+func filterCriteria(in *guardduty.FindingCriteria) (*criteria.Criteria, error) {
+	out := criteriaOf(in)
+	if len(out.Criterion) == 0 {
+		return nil, invalidInput("%s findingCriteria has no attribute.", outOfRange)
 	}
-	_, err := parseCriteria(in, true)
-	return err
+	_, err := compileCriteria(out, true)
+	return &out, err
 }
 
 // putFilter stores a filter at a rank, the last one if there is none given, and moves the others.
-func putFilter(tx *store.Tx, detectorID string, f filter, rank *int64) error {
+func putFilter(tx *store.Tx, detectorID string, f criteria.Filter, rank *int64) error {
 	entries, err := filters.List(tx, detectorID+"/", "", 0)
 	if err != nil {
 		return err
 	}
-	ranked := make([]filter, 0, len(entries)+1)
+	ranked := make([]criteria.Filter, 0, len(entries)+1)
 	for _, e := range entries {
 		if e.Value.Name != f.Name {
 			ranked = append(ranked, e.Value)
@@ -113,7 +99,7 @@ func putFilter(tx *store.Tx, detectorID string, f filter, rank *int64) error {
 	if len(ranked) >= maxFilters {
 		return invalidInput("The request is rejected because the number of filters has reached its limit of %d.", maxFilters)
 	}
-	slices.SortFunc(ranked, func(a, b filter) int { return cmp.Compare(a.Rank, b.Rank) })
+	slices.SortFunc(ranked, func(a, b criteria.Filter) int { return cmp.Compare(a.Rank, b.Rank) })
 	at := len(ranked)
 	if rank != nil {
 		at = min(at, int(*rank)-1)
@@ -133,7 +119,7 @@ func putFilter(tx *store.Tx, detectorID string, f filter, rank *int64) error {
 
 // GetFilter returns a filter.
 func (g *GuardDuty) GetFilter(ctx context.Context, in *guardduty.GetFilterInput) (*guardduty.GetFilterOutput, error) {
-	var f filter
+	var f criteria.Filter
 	err := g.db.View(ctx, func(tx *store.Tx) (err error) {
 		f, err = getFilter(tx, in.DetectorId, in.FilterName)
 		return err
@@ -142,17 +128,16 @@ func (g *GuardDuty) GetFilter(ctx context.Context, in *guardduty.GetFilterInput)
 		return nil, err
 	}
 	return &guardduty.GetFilterOutput{
-		Name: f.Name, Description: f.Description, Action: f.Action, Rank: &f.Rank, FindingCriteria: f.Criteria, Tags: f.Tags,
+		Name: f.Name, Description: f.Description, Action: f.Action, Rank: &f.Rank, FindingCriteria: wireCriteria(f.Criteria), Tags: f.Tags,
 	}, nil
 }
 
 // UpdateFilter changes what the input names and keeps the rest.
 func (g *GuardDuty) UpdateFilter(ctx context.Context, in *guardduty.UpdateFilterInput) (*guardduty.UpdateFilterOutput, error) {
-	if err := checkAction(deref(in.Action)); err != nil {
-		return nil, err
-	}
+	var wanted *criteria.Criteria
 	if in.FindingCriteria != nil {
-		if err := checkFilterCriteria(in.FindingCriteria); err != nil {
+		var err error
+		if wanted, err = filterCriteria(in.FindingCriteria); err != nil {
 			return nil, err
 		}
 	}
@@ -167,8 +152,8 @@ func (g *GuardDuty) UpdateFilter(ctx context.Context, in *guardduty.UpdateFilter
 		if in.Description != nil {
 			f.Description = in.Description
 		}
-		if in.FindingCriteria != nil {
-			f.Criteria = in.FindingCriteria
+		if wanted != nil {
+			f.Criteria = wanted
 		}
 		rank := &f.Rank
 		if in.Rank != nil {

@@ -8,12 +8,12 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"vedette.dev/vedette/internal/awsapi/guardduty"
 	"vedette.dev/vedette/internal/awsapi/wire"
 	"vedette.dev/vedette/internal/finding"
+	"vedette.dev/vedette/internal/finding/criteria"
 	"vedette.dev/vedette/internal/store"
 )
 
@@ -25,8 +25,7 @@ type ordering struct {
 	attribute  string
 	descending bool
 	index      store.FindingOrder // "" when the store has none
-	path       []string
-	kind       wire.Kind
+	field      *criteria.Field
 }
 
 // parseOrder takes what was updated last first, unless the input says otherwise.
@@ -36,11 +35,10 @@ func parseOrder(in *guardduty.SortCriteria) (ordering, error) {
 		o.attribute = or(deref(in.AttributeName), o.attribute)
 		o.descending = in.OrderBy == nil || *in.OrderBy == "DESC"
 	}
-	kind, ok := fieldKind(o.attribute)
-	if !ok {
+	var ok bool
+	if o.field, ok = criteria.NewField(o.attribute); !ok {
 		return o, invalidInput("%s sortCriteria names the unknown attribute '%s'.", outOfRange, clip(o.attribute))
 	}
-	o.kind, o.path = kind, strings.Split(o.attribute, ".")
 	o.index = map[string]store.FindingOrder{
 		"updatedAt": store.OrderUpdatedAt, "createdAt": store.OrderCreatedAt, "severity": store.OrderSeverity, "id": store.OrderID,
 	}[o.attribute]
@@ -49,7 +47,7 @@ func parseOrder(in *guardduty.SortCriteria) (ordering, error) {
 
 // ListFindings returns the ids of the findings that satisfy the criteria.
 func (g *GuardDuty) ListFindings(ctx context.Context, in *guardduty.ListFindingsInput) (*guardduty.ListFindingsOutput, error) {
-	c, err := parseCriteria(in.FindingCriteria, false)
+	c, err := selectFindings(in.FindingCriteria)
 	if err != nil {
 		return nil, err
 	}
@@ -82,14 +80,14 @@ type position struct {
 	ID       string  `json:"id"`
 }
 
-func listByIndex(ctx context.Context, tx *store.Tx, c *criteria, order ordering, scope string, text *string, size int) ([]string, string, error) {
+func listByIndex(ctx context.Context, tx *store.Tx, c *selection, order ordering, scope string, text *string, size int) ([]string, string, error) {
 	after, ok, err := parseToken[position](text, scope)
 	if err != nil {
 		return nil, "", err
 	}
 	q := c.query
 	q.Order, q.Descending = order.index, order.descending
-	if len(c.tests) == 0 {
+	if c.matcher.All() {
 		q.Limit = size + 1 // each row read belongs to the page
 	}
 	if ok {
@@ -163,22 +161,15 @@ func (o ordering) compare(a, b rank) int {
 }
 
 func (o ordering) rank(row *store.FindingRow) (rank, error) {
-	if l, ok := columnLeaf(row, o.attribute); ok {
-		return rank{Number: l.number, Text: l.text, ID: row.ID}, nil
+	v, ok, err := o.field.First(subject(row))
+	if err != nil || !ok {
+		return rank{Missing: true, ID: row.ID}, err
 	}
-	tree, err := parseFinding(row.JSON)
-	if err != nil {
-		return rank{}, err
-	}
-	leaves := appendLeaves(nil, tree, o.path, o.kind)
-	if len(leaves) == 0 {
-		return rank{Missing: true, ID: row.ID}, nil
-	}
-	return rank{Number: leaves[0].number, Text: leaves[0].text, ID: row.ID}, nil
+	return rank{Number: v.Number, Text: v.Text, ID: row.ID}, nil
 }
 
 // listByMember reads all findings that satisfy the criteria and keeps those of the page.
-func listByMember(ctx context.Context, tx *store.Tx, c *criteria, order ordering, scope string, text *string, size int) ([]string, string, error) {
+func listByMember(ctx context.Context, tx *store.Tx, c *selection, order ordering, scope string, text *string, size int) ([]string, string, error) {
 	after, ok, err := parseToken[rank](text, scope)
 	if err != nil {
 		return nil, "", err
@@ -366,7 +357,7 @@ func (g *GuardDuty) GetFindingsStatistics(ctx context.Context, in *guardduty.Get
 	if in.GroupBy == nil && (in.OrderBy != nil || in.MaxResults != nil) {
 		return nil, invalidInput("%s orderBy and maxResults need groupBy.", outOfRange)
 	}
-	c, err := parseCriteria(in.FindingCriteria, false)
+	c, err := selectFindings(in.FindingCriteria)
 	if err != nil {
 		return nil, err
 	}

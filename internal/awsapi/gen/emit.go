@@ -36,7 +36,7 @@ func (s service) generate(m *model) (map[string][]byte, error) {
 	for _, name := range s.opaque {
 		e := &emitter{service: s, m: m}
 		e.leaves(name)
-		if err := e.format(files, strings.ToLower(name)+".go"); err != nil {
+		if err := e.format(files, leavesFile); err != nil {
 			return nil, err
 		}
 	}
@@ -53,17 +53,25 @@ func (e *emitter) format(files map[string][]byte, name string) error {
 	return nil
 }
 
+// leavesFile is where leaves goes, seen from the folder of the service: into the room that compares findings.
+const leavesFile = "../../finding/criteria/fields.go"
+
 // leaves writes what is known of an opaque shape.
 func (e *emitter) leaves(name string) {
-	e.p("package %s\n", e.pkg)
-	e.p("import \"vedette.dev/vedette/internal/awsapi/wire\"\n")
-	e.p("// %sFields holds the type of every leaf of a %s by its dotted path; lists add nothing to a path.", name, strings.ToLower(name))
-	e.p("var %sFields = map[string]wire.Kind{", name)
+	e.p("package criteria\n")
+	e.p("// fields holds the kind of every leaf of a %s that compares, by its dotted path; lists add nothing to a path.", strings.ToLower(name))
+	e.p("var fields = map[string]Kind{")
 	leaves := e.m.Shapes[name].Leaves
 	for _, path := range slices.Sorted(maps.Keys(leaves)) {
-		e.p("%q: wire.%s,", path, kinds[leaves[path]])
+		if kind := leafKinds[kinds[leaves[path]]]; kind != "" {
+			e.p("%q: %s,", path, kind)
+		}
 	}
 	e.p("}")
+}
+
+var leafKinds = map[string]string{
+	"String": "Text", "Boolean": "Bool", "Integer": "Number", "Long": "Number", "Double": "Number", "Timestamp": "Time",
 }
 
 func (e *emitter) p(line string, args ...any) {
