@@ -188,7 +188,7 @@ func (s *Server) openDetection(ctx context.Context, c config.Config, data Data) 
 		return fmt.Errorf("compiling the rules: %w", err)
 	}
 	s.ingest, err = ingest.New(ctx, ingest.Options{
-		Store: s.db, Publish: s.bus.Put, Engine: s.engine, Log: s.log, AccountID: c.AccountID, Region: c.Region, Registry: s.metrics,
+		Store: s.db, Publish: s.bus.Put, Engine: s.engine, Trust: lists, Log: s.log, AccountID: c.AccountID, Region: c.Region, Registry: s.metrics,
 	})
 	if err != nil {
 		return fmt.Errorf("opening the ingest: %w", err)

@@ -10,6 +10,10 @@
 // nothing, so its positions are written with the next finding, or within a second. While messages wait behind, findings
 // of up to 64 messages share a transaction; otherwise each is stored before Handle returns.
 //
+// Users suppress findings in two ways. What is about an address or a name that they trust is no finding at all. What satisfies
+// a filter with the action ARCHIVE is stored as archived and not published. Samples are made to be seen: nothing suppresses
+// them.
+//
 // A batch that cannot be decoded is counted, logged at most once a minute for each agent, and skipped: it must not stop the
 // stream. An error of the store is returned, and the link hands the message over again.
 package ingest

@@ -29,6 +29,7 @@ type Options struct {
 	Engine            Detector
 	Log               *slog.Logger
 	AccountID, Region string
+	Trust             Trust                 // nil: nothing is trusted
 	Registry          prometheus.Registerer // nil: metrics are not registered
 	Now               func() time.Time      // nil: time.Now
 }
@@ -172,6 +173,10 @@ func (i *Ingester) detect(batch *event.Batch) {
 	identity := finding.Identity{AccountID: i.o.AccountID, Region: i.o.Region, DetectorID: i.detector.ID}
 	now := i.now()
 	i.o.Engine.Process(batch, func(occ *finding.Occurrence) {
+		if i.trusted(&occ.Action) {
+			i.metrics.suppressed.WithLabelValues("trusted").Inc()
+			return
+		}
 		if occ.Time.After(now.Add(time.Minute)) || occ.Time.Unix() <= 0 {
 			occ.Time = now // An agent's clock may be wrong, or lie; it must not pin a finding's last occurrence in the future.
 		}
@@ -275,11 +280,17 @@ func (i *Ingester) flush(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		var filters *suppression
 		for _, f := range g.findings {
 			if d == nil || d.ID != f.Service.DetectorID {
 				continue // The detector was deleted or switched off since.
 			}
-			if err := i.record(tx, d, f); err != nil {
+			if filters == nil {
+				if filters, err = i.suppression(tx, d.ID); err != nil {
+					return err
+				}
+			}
+			if err := i.record(tx, d, filters, f); err != nil {
 				return err
 			}
 		}

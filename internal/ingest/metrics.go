@@ -4,7 +4,7 @@ import "github.com/prometheus/client_golang/prometheus"
 
 type metrics struct {
 	received, duplicates, undecodable, missing, events, published, expired prometheus.Counter
-	findings                                                               *prometheus.CounterVec
+	findings, suppressed                                                   *prometheus.CounterVec
 	latency, flush                                                         prometheus.Histogram
 }
 
@@ -24,6 +24,10 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 			Name: "vedette_ingest_findings_total",
 			Help: "Findings stored, by type and by whether they were new, repeats or samples.",
 		}, []string{"type", "outcome"}),
+		suppressed: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "vedette_ingest_suppressed_total",
+			Help: "Occurrences that nobody is told about: archived by a filter, or dropped because what they are about is trusted.",
+		}, []string{"by"}),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "vedette_ingest_latency_seconds",
 			Help:    "From what happened to detection, by the agent's clock.",
@@ -36,7 +40,7 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 		}),
 	}
 	if registry != nil {
-		registry.MustRegister(m.received, m.duplicates, m.undecodable, m.missing, m.events, m.published, m.expired, m.findings, m.latency, m.flush)
+		registry.MustRegister(m.received, m.duplicates, m.undecodable, m.missing, m.events, m.published, m.expired, m.findings, m.suppressed, m.latency, m.flush)
 	}
 	return m
 }

@@ -11,19 +11,27 @@ import (
 )
 
 // record merges a finding into the one that is stored. A new finding is published at once; repeats are published together
-// when the detector's publishing interval since then is over, archived or not.
-func (i *Ingester) record(tx *store.Tx, d *finding.Detector, f *finding.Finding) error {
+// when the detector's publishing interval since then is over, archived or not. What a filter suppresses is archived and not
+// published; once no filter does any more, the next repeat makes a current finding of it and is published at once.
+func (i *Ingester) record(tx *store.Tx, d *finding.Detector, filters *suppression, f *finding.Finding) error {
 	row, exists, err := tx.Finding(f.ID)
 	if err != nil {
 		return err
 	}
 	if !exists {
 		row = store.FindingRow{}
+		i.metrics.findings.WithLabelValues(f.Type, "new").Inc()
+		switch by, err := filters.filter(f, false); {
+		case err != nil:
+			return err
+		case by != "":
+			i.suppress(&row, f, by)
+			return tx.PutFinding(rowOf(row, f))
+		}
 		if err := i.publish(tx, f); err != nil {
 			return err
 		}
-		row.State = []byte(i.now().UTC().Format(time.RFC3339Nano))
-		i.metrics.findings.WithLabelValues(f.Type, "new").Inc()
+		row.State = i.published()
 		return tx.PutFinding(rowOf(row, f))
 	}
 	stored, err := finding.Parse(row.JSON)
@@ -34,6 +42,23 @@ func (i *Ingester) record(tx *store.Tx, d *finding.Detector, f *finding.Finding)
 		stored.Service.Count += row.Count
 	} else {
 		finding.Merge(stored, f)
+	}
+	i.metrics.findings.WithLabelValues(f.Type, "repeat").Inc()
+	was := string(row.State) == suppressed
+	by, err := filters.filter(stored, row.Archived && !was)
+	switch {
+	case err != nil:
+		return err
+	case by != "":
+		i.suppress(&row, stored, by)
+		return tx.PutFinding(rowOf(row, stored))
+	case was:
+		row.Archived, stored.Service.Archived = false, false
+		row.State, row.NextPublish = i.published(), time.Time{}
+		if err := i.publish(tx, stored); err != nil {
+			return err
+		}
+		return tx.PutFinding(rowOf(row, stored))
 	}
 	if row.NextPublish.IsZero() {
 		published, err := time.Parse(time.RFC3339Nano, string(row.State))
@@ -46,9 +71,19 @@ func (i *Ingester) record(tx *store.Tx, d *finding.Detector, f *finding.Finding)
 		}
 		tx.AfterCommit(i.wake)
 	}
-	i.metrics.findings.WithLabelValues(f.Type, "repeat").Inc()
 	return tx.PutFinding(rowOf(row, stored))
 }
+
+// suppress makes a row and its finding those of a finding that the named filter archives.
+func (i *Ingester) suppress(row *store.FindingRow, f *finding.Finding, by string) {
+	row.Archived, f.Service.Archived = true, true
+	row.State, row.NextPublish = []byte(suppressed), time.Time{}
+	i.metrics.suppressed.WithLabelValues("filter").Inc()
+	i.o.Log.Debug("a filter archives a finding", "id", f.ID, "type", f.Type, "filter", by)
+}
+
+// published is the state of a finding that is published now.
+func (i *Ingester) published() []byte { return []byte(i.now().UTC().Format(time.RFC3339Nano)) }
 
 // rowOf fills the columns of a row from the finding. State and NextPublish stay, and the mark that it is archived is the
 // column's: it may have been set while f was in memory.
@@ -96,15 +131,14 @@ func (i *Ingester) publishDue(ctx context.Context) (next time.Time, err error) {
 			if err != nil {
 				return err
 			}
+			filters := map[string]*suppression{} // by detector
 			for _, row := range rows {
-				if f, err := finding.Parse(row.JSON); err != nil {
-					i.o.Log.Error("a stored finding cannot be read and is not published", "id", row.ID, "err", err)
-				} else if err := i.publish(tx, f); err != nil {
-					return err
+				if filters[row.DetectorID] == nil {
+					if filters[row.DetectorID], err = i.suppression(tx, row.DetectorID); err != nil {
+						return err
+					}
 				}
-				row.NextPublish = time.Time{}
-				row.State = []byte(i.now().UTC().Format(time.RFC3339Nano))
-				if err := tx.PutFinding(row); err != nil {
+				if err := i.publishRow(tx, filters[row.DetectorID], row); err != nil {
 					return err
 				}
 			}
@@ -120,6 +154,30 @@ func (i *Ingester) publishDue(ctx context.Context) (next time.Time, err error) {
 			return next, nil
 		}
 	}
+}
+
+// publishRow publishes a finding whose time has come, unless a filter has been made since that suppresses it.
+func (i *Ingester) publishRow(tx *store.Tx, filters *suppression, row store.FindingRow) error {
+	row.NextPublish = time.Time{}
+	f, err := finding.Parse(row.JSON)
+	if err != nil {
+		i.o.Log.Error("a stored finding cannot be read and is not published", "id", row.ID, "err", err)
+		row.State = i.published()
+		return tx.PutFinding(row)
+	}
+	by, err := filters.filter(f, row.Archived)
+	if err != nil {
+		return err
+	}
+	if by != "" {
+		i.suppress(&row, f, by)
+		return tx.PutFinding(rowOf(row, f))
+	}
+	row.State = i.published()
+	if err := i.publish(tx, f); err != nil {
+		return err
+	}
+	return tx.PutFinding(row)
 }
 
 // Retention is how long a finding is kept after its last change, as in GuardDuty.
@@ -189,7 +247,7 @@ func (i *Ingester) CreateSamples(ctx context.Context, types []string) error {
 				f.Service.Archived = row.Archived
 			}
 			// Samples are made to see them arrive: repeats do not wait for the publishing interval.
-			row.State, row.NextPublish = []byte(i.now().UTC().Format(time.RFC3339Nano)), time.Time{}
+			row.State, row.NextPublish = i.published(), time.Time{}
 			if err := i.publish(tx, f); err != nil {
 				return err
 			}
