@@ -3,6 +3,7 @@ package detect
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -10,6 +11,7 @@ import (
 
 	"vedette.dev/vedette/internal/event"
 	"vedette.dev/vedette/internal/finding"
+	"vedette.dev/vedette/internal/intel"
 )
 
 // Who describes a process and where it runs, for the middle of a sentence:
@@ -110,10 +112,19 @@ func errnoName(n int32) string {
 	return fmt.Sprintf("error %d", n)
 }
 
-// Listed fills in the threat evidence of the lists of one category.
-func (m *Match) Listed(category string) {
-	for _, l := range m.Facts.Listed() {
-		if l.Category != category {
+// Listed fills in the threat evidence of the lists of the given categories, and reports whether there is any.
+func (m *Match) Listed(categories ...string) bool {
+	return m.evidence(m.Facts.Listed(), categories)
+}
+
+// AnswerListed does the same for the lists that hold an address of a DNS answer.
+func (m *Match) AnswerListed(categories ...string) bool {
+	return m.evidence(m.Facts.AnswerListed(), categories)
+}
+
+func (m *Match) evidence(lists []*intel.List, categories []string) bool {
+	for _, l := range lists {
+		if !slices.Contains(categories, l.Category) {
 			continue
 		}
 		m.Threat = append(m.Threat, finding.ThreatIntelligenceDetail{ThreatListName: l.Name, ThreatNames: l.ThreatNames})
@@ -124,6 +135,7 @@ func (m *Match) Listed(category string) {
 			}
 		}
 	}
+	return len(m.Threat) > 0
 }
 
 // Connection returns the action of a connection from local to remote.

@@ -3,6 +3,7 @@ package detect
 import (
 	"net/netip"
 	"path"
+	"slices"
 	"strings"
 
 	"vedette.dev/vedette/internal/event"
@@ -27,6 +28,7 @@ const (
 	factShell
 	factHostID
 	factHostName
+	factAnswerCategory
 )
 
 var facts = []Fact{
@@ -36,6 +38,8 @@ var facts = []Fact{
 	factShell:         {"process.shell", "boolean", "Whether the program is a command shell, under its own or another name; absent where it is not.", `true`},
 	factHostID:        {"host.id", "string", "The id of the host.", `"i-0abc"`},
 	factHostName:      {"host.name", "string", "The name of the host.", `"web-1"`},
+
+	factAnswerCategory: {"dns.answerCategory", "string", "The categories of the threat lists that hold an address in the answer.", `"black-hole"`},
 }
 
 // FactList returns the facts, in the order of their numbers.
@@ -50,11 +54,14 @@ type Facts struct {
 
 	listed     []*intel.List
 	haveListed bool
+
+	answers     []*intel.List
+	haveAnswers bool
 }
 
 func (f *Facts) reset(e *event.Event) {
-	f.event, f.haveListed = e, false
-	f.listed = f.listed[:0]
+	f.event, f.haveListed, f.haveAnswers = e, false, false
+	f.listed, f.answers = f.listed[:0], f.answers[:0]
 }
 
 // Listed returns the threat lists that hold the address that the event connects to, the name that it asks for or the file
@@ -73,6 +80,32 @@ func (f *Facts) Listed() []*intel.List {
 		f.listed = f.lists.File(f.listed, e.Process.SHA256)
 	}
 	return f.listed
+}
+
+// maxAnswers bounds how many addresses of one DNS answer are looked up.
+const maxAnswers = 64
+
+// AnswerListed returns the threat lists that hold an address of a DNS answer. The slice is valid until the next event.
+func (f *Facts) AnswerListed() []*intel.List {
+	if f.haveAnswers || f.event.DNS == nil {
+		return f.answers
+	}
+	f.haveAnswers = true
+	for i, a := range f.event.DNS.Answers {
+		if i == maxAnswers {
+			break
+		}
+		n := len(f.answers)
+		f.answers = f.lists.Address(f.answers, a)
+		for _, l := range f.answers[n:] {
+			if !slices.Contains(f.answers[:n], l) {
+				f.answers[n] = l
+				n++
+			}
+		}
+		f.answers = f.answers[:n]
+	}
+	return f.answers
 }
 
 // Engine returns the container engine whose control socket the event connects to, or "".
@@ -118,6 +151,10 @@ func (f *Facts) AppendValues(dst []pattern.Value, field int) []pattern.Value {
 		return text(f.host.ID)
 	case factHostName:
 		return text(f.host.Name)
+	case factAnswerCategory:
+		for _, l := range f.AnswerListed() {
+			dst = append(dst, pattern.StringValue(l.Category))
+		}
 	}
 	return dst
 }

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -92,6 +93,23 @@ func run(t *testing.T, input string) string {
 		t.Fatal(err)
 	}
 	lists.Set("custom", list)
+	// One list for each category, named by it: the name CATEGORY.example, and addresses and files by number.
+	for n, category := range []string{intel.Cryptocurrency, intel.TorRelay, intel.TorGuard, intel.TorAuthority, intel.BlackHole, intel.DropPoint,
+		intel.DGA, intel.DriveBy, intel.Phishing, intel.AbusedReputation, intel.CryptocurrencyReputation, intel.MaliciousReputation,
+		intel.SuspiciousReputation, intel.Malware, intel.CustomMalware, intel.Tool, intel.Miner} {
+		list := &intel.List{Name: "list of " + category, Category: category, ThreatNames: []string{"Some threat"}}
+		text := fmt.Sprintf("%s.example\n192.0.2.%d\n%s\n", category, 100+n, strings.Repeat(fmt.Sprintf("%02x", n+1), 32))
+		if category == intel.TorGuard {
+			text += "192.0.2.101\n192.0.2.110\n192.0.2.111\n192.0.2.112\n192.0.2.113\n"
+		}
+		if category == intel.TorRelay {
+			text = "192.0.2.101\n192.0.2.110\n192.0.2.111\n192.0.2.112\n192.0.2.113\n192.0.2.114\n"
+		}
+		if _, err := intel.Parse(list, strings.NewReader(text)); err != nil {
+			t.Fatal(err)
+		}
+		lists.Set(category, list)
+	}
 	engine, err := detect.New(detect.Options{Rules: All(), Lists: lists})
 	if err != nil {
 		t.Fatal(err)
@@ -122,6 +140,9 @@ func run(t *testing.T, input string) string {
 		engine.Process(decoded, func(occ *finding.Occurrence) {
 			f := finding.New(finding.Identity{AccountID: "111122223333", Region: "us-east-1", DetectorID: "d"}, occ, occ.Time)
 			fmt.Fprintf(&out, "%s severity %v count %d process %s\n  %s\n", f.Type, f.Severity, f.Service.Count, occ.Process.ExePath, f.Description)
+			if text, _ := json.Marshal(occ.Context); string(text) != "{}" {
+				fmt.Fprintf(&out, "  context %s\n", fixtureNoise.ReplaceAllString(string(text), ""))
+			}
 			if a := f.Service.Action; a.ActionType != "" {
 				text, _ := json.Marshal(a)
 				fmt.Fprintf(&out, "  action %s\n", text)
@@ -134,20 +155,29 @@ func run(t *testing.T, input string) string {
 	return out.String()
 }
 
+// fixtureNoise are members of a process in a context that say nothing in a story.
+var fixtureNoise = regexp.MustCompile(`,"(namespacePid|startTime|uuid|parentUuid|user|userId|euid|pwd|executableSha256|lineage)":("[^"]*"|[0-9.]+|\[[^]]*\])`)
+
 type line struct {
 	// of a process
-	PPID   uint32
-	Exe    string
-	Name   string
-	Args   []string
-	Origin string
-	Sha    string
-	Stdin  string
-	Stdout string
-	Script string
-	Writer uint32
-	Host   bool // of the host, in no container
-	Other  bool // of the other container
+	PPID    uint32
+	Exe     string
+	Name    string
+	Args    []string
+	Origin  string
+	Sha     string
+	Stdin   string
+	Stdout  string
+	Script  string
+	Writer  uint32
+	Host    bool // of the host, in no container
+	First   bool // its container's first process
+	UID     uint32
+	EUID    uint32
+	User    string
+	Cwd     string
+	Preload string
+	Other   bool // of the other container
 	// of an event
 	After   int64 // seconds since the line before
 	Errno   int32
@@ -161,6 +191,13 @@ type line struct {
 	Request uint32
 	Target  uint32
 	Gone    bool
+	Answers []netip.Addr
+	Flags   uint32
+	File    *event.FileChange
+	Memory  *event.Memory
+	Mount   *event.MountChange
+	Creds   *event.Creds
+	Call    *event.Call
 }
 
 func (w *world) event(text string) (*event.Event, error) {
@@ -211,15 +248,31 @@ func (w *world) event(text string) (*event.Event, error) {
 		e.Kind, e.Bind = event.KindBind, s
 	case "dns":
 		e.Kind = event.KindDNS
-		e.DNS = &event.DNS{Name: l.Dns, Type: 1, Protocol: 17, Response: l.Answer, Server: netip.MustParseAddrPort("10.0.0.2:53")}
+		e.DNS = &event.DNS{Name: l.Dns, Type: 1, Protocol: 17, Response: l.Answer, Server: netip.MustParseAddrPort("10.0.0.2:53"), Answers: l.Answers}
 	case "ptrace":
 		e.Kind = event.KindPtrace
 		e.Ptrace = &event.Ptrace{Request: l.Request, TargetPID: l.Target}
 		if !l.Gone {
 			e.Ptrace.Target = w.processes[l.Target]
 		}
+	case "open":
+		e.Kind, e.Open = event.KindOpen, &event.Open{Path: l.Path, Flags: l.Flags}
 	default:
-		return nil, fmt.Errorf("unknown kind %q", kind)
+		var ok bool
+		if e.Kind, ok = event.ParseKind(kind); !ok {
+			return nil, fmt.Errorf("unknown kind %q", kind)
+		}
+		e.File, e.Memory, e.Mount, e.Creds, e.Call = l.File, l.Memory, l.Mount, l.Creds, l.Call
+		switch e.Kind {
+		case event.KindListen, event.KindAccept, event.KindSocket:
+			e.Socket = s
+		case event.KindVMRead, event.KindVMWrite, event.KindKill, event.KindSetns:
+			e.Target = &event.Ptrace{Request: l.Request, TargetPID: l.Target, Target: w.processes[l.Target]}
+		case event.KindMmap, event.KindModule:
+			if l.Writer != 0 {
+				e.File.Writer, e.File.WrittenAt = w.processes[l.Writer], 31e9
+			}
+		}
 	}
 	return e, nil
 }
@@ -231,7 +284,10 @@ func (w *world) exec(pid uint32, l *line) error {
 		parent = old.Parent
 	}
 	p := &event.Process{UUID: uuid(pid), PID: pid, NSPID: pid, ExePath: l.Exe, Name: l.Name, Args: l.Args, SHA256: l.Sha,
-		ScriptPath: l.Script, Parent: parent, User: "root"}
+		ScriptPath: l.Script, Parent: parent, User: "root", UID: l.UID, EUID: l.EUID, IsContainer: l.First, Cwd: l.Cwd, LDPreload: l.Preload}
+	if l.User != "" {
+		p.User = l.User
+	}
 	if p.Name == "" {
 		p.Name = l.Exe[strings.LastIndexByte(l.Exe, '/')+1:]
 	}
