@@ -83,7 +83,9 @@ type Agent struct {
 	table    *table
 	lookups  *lookups
 	spool    *spool
-	queue    chan *item
+	queue    *queue
+	folds    *folds
+	losses   *losses
 	batches  chan batch
 	kinds    atomic.Uint64
 	interval atomic.Int64
@@ -122,7 +124,7 @@ func New(opts Options) (*Agent, error) {
 		opts: opts, log: opts.Log, epoch: newEpoch(), started: time.Now().UTC(),
 		host:   event.Host{ID: opts.HostID, Name: opts.Hostname, Kernel: unix.ByteSliceToString(uts.Release[:]), Arch: runtime.GOARCH},
 		ignore: map[uint32]struct{}{uint32(os.Getpid()): {}},
-		queue:  make(chan *item, opts.QueueSize), batches: make(chan batch, 4), beatNow: make(chan struct{}, 1),
+		queue:  newQueue(opts.QueueSize), folds: newFolds(), batches: make(chan batch, 4), beatNow: make(chan struct{}, 1),
 	}
 	for _, pid := range opts.Ignore {
 		a.ignore[pid] = struct{}{}
@@ -141,11 +143,14 @@ func New(opts Options) (*Agent, error) {
 		proc = strings.TrimPrefix(opts.procRoot, "-")
 	}
 	a.table = newTable(opts.HostID+"/"+strings.TrimSpace(string(boot)), &a.clock, proc)
+	a.losses = newLosses(a.table)
 	var torn int
 	a.spool, torn, err = openSpool(opts.SpoolDir, opts.SpoolMaxBytes)
 	if err != nil {
 		return nil, err
 	}
+	a.ledger.recovered.Store(a.spool.waiting())
+	a.ledger.spooling.Store(a.spool.waiting())
 	if torn > 0 {
 		a.ledger.torn.Add(uint64(torn))
 		a.log.Warn("the spool has files with a damaged end; what follows the damage is lost", "files", torn)
@@ -186,10 +191,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer stop()
 	sensing, sensed := context.WithCancel(context.Background())
 	defer sensed()
-	var background, pipeline sync.WaitGroup
+	var background, tending, pipeline sync.WaitGroup
 	background.Go(func() { a.lookups.run(sensing) })
 	background.Go(func() { a.configure(running) })
 	background.Go(func() { a.beat(running) })
+	tending.Go(func() { a.tend(running) })
 	pipeline.Go(func() { a.ship(sensing) })
 	pipeline.Go(func() { a.publish(sensing) })
 
@@ -198,6 +204,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		err = nil
 	}
 	stop()
+	tending.Wait()
 	sensed()
 	pipeline.Wait()
 	background.Wait()

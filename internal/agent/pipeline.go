@@ -20,6 +20,8 @@ type item struct {
 	entry  *container.Entry
 	at     time.Time // when it came, on the monotonic clock
 
+	prev, next *item // in the queue
+
 	exec   event.Exec
 	exit   event.Exit
 	open   event.Open
@@ -67,9 +69,11 @@ func (a *Agent) sink(r *sensor.Record) {
 			pid: r.PID, parent: r.PPID, path: s.proc.ExePath, file: s.proc.Exe, mntNS: r.MntNS, uid: r.UID,
 			contained: entry.Container() != nil,
 		})
-		if i := a.item(r, s); i != nil {
+		if a.wanted(r.Kind) {
+			i := a.item(r, s)
 			i.exec.PreviousExe = previous
 			i.ev.Exec = &i.exec
+			a.ledger.made.Add(1)
 			a.enqueue(i)
 		}
 		return
@@ -89,16 +93,30 @@ func (a *Agent) sink(r *sensor.Record) {
 	case event.KindRename, event.KindLink, event.KindChmod:
 		a.table.touched(r, s)
 	}
-	i := a.item(r, s)
-	if i == nil {
+	if !a.wanted(r.Kind) {
 		return
 	}
+	if a.repeats(r, s) {
+		a.ledger.made.Add(1)
+		return
+	}
+	i := a.item(r, s)
 	if !a.describe(i, r) {
 		a.ledger.malformed.Add(1)
 		i.free()
 		return
 	}
+	a.ledger.made.Add(1)
 	a.enqueue(i)
+}
+
+// wanted reports whether somebody needs a kind of event, and counts a record of which nothing becomes.
+func (a *Agent) wanted(k event.Kind) bool {
+	if event.Kinds(a.kinds.Load()).Has(k) {
+		return true
+	}
+	a.ledger.unwanted.Add(1)
+	return false
 }
 
 // describe fills in what happened, for all kinds but exec. It reports false if that cannot be told.
@@ -188,25 +206,19 @@ func (a *Agent) load(i *item, r *sensor.Record) {
 	i.writer, i.change.Writer, i.change.WrittenAt = w.by, &w.by.proc, w.at
 }
 
-// item returns a new item for a record, or nil if its kind is not wanted.
+// item returns a new item for a record, without what its kind says.
 func (a *Agent) item(r *sensor.Record, s *snapshot) *item {
-	if !event.Kinds(a.kinds.Load()).Has(r.Kind) {
-		a.ledger.unwanted.Add(1)
-		return nil
-	}
 	i := items.Get().(*item)
 	i.ev = event.Event{Kind: r.Kind, Time: a.clock.wall(r.Boottime), Errno: r.Errno, Count: 1, Process: &s.proc}
 	i.actor, i.entry = s, s.entry
 	return i
 }
 
+// enqueue hands an item to the shipper, or drops one that has to make room.
 func (a *Agent) enqueue(i *item) {
 	i.at = time.Now()
-	select {
-	case a.queue <- i:
-		a.ledger.made.Add(1)
-	default:
-		a.ledger.queueFull[i.ev.Kind].Add(1)
-		i.free()
+	if dropped := a.queue.push(i); dropped != nil {
+		a.ledger.queueFull[dropped.ev.Kind].Add(uint64(dropped.ev.Count))
+		dropped.free()
 	}
 }

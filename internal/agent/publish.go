@@ -82,6 +82,7 @@ func (a *Agent) keep(b batch) {
 		a.log.Warn("the spool is full; dropping the oldest events", "events", dropped)
 	}
 	a.ledger.spoolLost.Add(dropped)
+	a.ledger.spooling.Store(a.spool.waiting())
 	if err != nil {
 		a.ledger.spoolLost.Add(uint64(b.events))
 		a.log.Error("dropping events", "events", b.events, "err", err)
@@ -94,6 +95,7 @@ func (a *Agent) keep(b batch) {
 func (a *Agent) sendOldest(ctx context.Context) bool {
 	r, lost, ok := a.spool.first()
 	a.ledger.spoolLost.Add(lost)
+	defer func() { a.ledger.spooling.Store(a.spool.waiting()) }()
 	if !ok {
 		return true
 	}

@@ -14,6 +14,8 @@ const (
 	maxBatchCount = 4096
 	// maxHeld bounds the events that wait for lookups.
 	maxHeld = 8192
+	// takeItems is how many events are taken from the queue at a time.
+	takeItems = 64
 	// holdTick is how often held events are looked at.
 	holdTick = 3 * time.Millisecond
 )
@@ -25,13 +27,14 @@ type batch struct {
 	data     []byte
 }
 
-// shipper holds events until they are complete and encodes them. It is one goroutine.
+// shipper takes events from the queue, holds them until they are complete and encodes them. It is one goroutine.
 type shipper struct {
 	agent    *Agent
 	encoder  *event.Encoder
 	sequence uint64
 	held     map[*container.Entry][]*item // in order, for each cgroup
 	holding  int
+	taken    []*item
 	began    time.Time // when the open batch got its first event
 }
 
@@ -49,24 +52,23 @@ func (a *Agent) ship(ctx context.Context) {
 		}
 		timer.Reset(wait)
 		select {
-		case i := <-a.queue:
-			s.take(i)
+		case <-a.queue.ready:
 			// Under load, looking at the clock for each event would cost more than the event.
-			for n := 0; n < 64 && len(a.queue) > 0; n++ {
-				s.take(<-a.queue)
+			s.taken = a.queue.take(s.taken[:0], takeItems)
+			for _, i := range s.taken {
+				s.take(i)
 			}
 		case <-timer.C:
 			s.release(false)
 		case <-ctx.Done():
 			// The sensor has stopped: what is in the queue is all there will be.
 			for {
-				select {
-				case i := <-a.queue:
-					s.take(i)
-					continue
-				default:
+				if s.taken = a.queue.take(s.taken[:0], takeItems); len(s.taken) == 0 {
+					break
 				}
-				break
+				for _, i := range s.taken {
+					s.take(i)
+				}
 			}
 			s.release(true)
 			s.flush()
@@ -139,10 +141,11 @@ func (s *shipper) add(i *item) {
 		s.began = time.Now()
 	}
 	if err := s.encoder.Add(&i.ev); err != nil {
-		a.ledger.invalid.Add(1)
+		a.ledger.invalid.Add(uint64(i.ev.Count))
 		a.log.Debug("dropping event", "err", err)
 	} else {
 		a.ledger.encoded.Add(1)
+		a.ledger.folded.Add(uint64(i.ev.Count - 1))
 	}
 	i.free()
 	if s.encoder.Size() >= maxBatchBytes || s.encoder.Count() >= maxBatchCount || s.encoder.Full() {

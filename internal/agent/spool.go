@@ -90,6 +90,14 @@ func openSpool(dir string, limit int64) (s *spool, torn int, err error) {
 	return s, torn, nil
 }
 
+// waiting returns how many events are in the spool.
+func (s *spool) waiting() (events uint64) {
+	for _, seg := range s.segments {
+		events += seg.events
+	}
+	return events
+}
+
 // scanSegment finds out what a file holds, up to the first damage.
 func scanSegment(path string) (*segment, bool, error) {
 	f, err := os.Open(path)
