@@ -31,35 +31,28 @@ type folds struct {
 	text []byte // scratch of the sensor's goroutine
 
 	mu    sync.Mutex
-	index map[foldKey]int32
+	index map[uint64]int32
 	ring  []fold // oldest first, from head on
 	head  int
 	n     int
 	tick  uint32
 }
 
-// foldKey is who did what. The object is hashed with a secret seed, so that nobody can make two of them collide.
-type foldKey struct {
-	actor  *snapshot
-	object uint64
-	errno  int32
-	kind   event.Kind
-}
-
 // fold is an object that was touched within the last second.
 type fold struct {
-	key foldKey
+	key uint64
 	due uint32 // the tick at which its time is over
 	to  *item  // what the repeats are folded into; nil while there is none
 }
 
 func newFolds() *folds {
-	return &folds{seed: maphash.MakeSeed(), index: make(map[foldKey]int32), ring: make([]fold, maxFolds)}
+	return &folds{seed: maphash.MakeSeed(), index: make(map[uint64]int32), ring: make([]fold, maxFolds)}
 }
 
-// keyOf returns what a record is folded by, and whether its kind is folded at all. It is for the sensor's goroutine.
-func (f *folds) keyOf(r *sensor.Record, s *snapshot) (foldKey, bool) {
-	b := f.text[:0]
+// keyOf returns what a record is folded by, and whether its kind is folded at all: a hash of who did what, with a secret seed,
+// so that nobody can make two of them collide. It is for the sensor's goroutine.
+func (f *folds) keyOf(r *sensor.Record, s *snapshot) (uint64, bool) {
+	b := number(f.text[:0], s.id, uint64(r.Kind)<<32|uint64(uint32(r.Errno)))
 	switch r.Kind {
 	case event.KindOpen:
 		b = number(b, uint64(r.Open.Flags), r.Open.Dev, r.Open.Inode)
@@ -79,7 +72,7 @@ func (f *folds) keyOf(r *sensor.Record, s *snapshot) (foldKey, bool) {
 			skip = 4 // after the length
 		}
 		if len(r.DNS.Payload) < skip {
-			return foldKey{}, false
+			return 0, false
 		}
 		peer := r.DNS.Remote
 		b = number(b, uint64(r.DNS.Protocol), boolean(r.DNS.Egress), boolean(r.DNS.PayloadCut))
@@ -107,10 +100,10 @@ func (f *folds) keyOf(r *sensor.Record, s *snapshot) (foldKey, bool) {
 	case event.KindUserfaultfd, event.KindUnshare, event.KindBPF, event.KindKeyctl, event.KindIOUring:
 		b = number(b, uint64(r.Call.Command), r.Call.Flags)
 	default:
-		return foldKey{}, false
+		return 0, false
 	}
 	f.text = b
-	return foldKey{actor: s, object: maphash.Bytes(f.seed, b), errno: r.Errno, kind: r.Kind}, true
+	return maphash.Bytes(f.seed, b), true
 }
 
 func number(b []byte, values ...uint64) []byte {
@@ -176,11 +169,11 @@ func (a *Agent) repeats(r *sensor.Record, s *snapshot) bool {
 }
 
 // add remembers an object. It returns the event of the oldest one, if that has to make room and had repeats.
-func (f *folds) add(key foldKey) (early *item) {
-	if f.n == len(f.ring) {
+func (f *folds) add(key uint64) (early *item) {
+	if f.n == maxFolds {
 		early = f.pop().to
 	}
-	at := (f.head + f.n) % len(f.ring)
+	at := (f.head + f.n) % maxFolds
 	f.ring[at] = fold{key: key, due: f.tick + foldTicks}
 	f.index[key] = int32(at)
 	f.n++
@@ -192,7 +185,7 @@ func (f *folds) pop() fold {
 	oldest := f.ring[f.head]
 	f.ring[f.head] = fold{}
 	delete(f.index, oldest.key)
-	f.head = (f.head + 1) % len(f.ring)
+	f.head = (f.head + 1) % maxFolds
 	f.n--
 	return oldest
 }

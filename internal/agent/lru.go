@@ -23,14 +23,24 @@ func (l *lru[K, V]) len() int { return len(l.index) }
 
 // get returns the value of a key, which counts as used now.
 func (l *lru[K, V]) get(k K) (V, bool) {
+	if v := l.use(k); v != nil {
+		return *v, true
+	}
+	var none V
+	return none, false
+}
+
+// use returns the value of a key, to be changed in place before the next call of another method, or nil.
+func (l *lru[K, V]) use(k K) *V {
 	i, ok := l.index[k]
 	if !ok {
-		var none V
-		return none, false
+		return nil
 	}
-	l.unlink(i)
-	l.link(i)
-	return l.nodes[i].value, true
+	if l.nodes[0].next != i {
+		l.unlink(i)
+		l.link(i)
+	}
+	return &l.nodes[i].value
 }
 
 // put sets the value of a key.

@@ -30,6 +30,7 @@ type queue struct {
 	turn   *flow            // the next to take from, in a ring of all flows
 	n      int
 	spare  *flow // a list, by next
+	latest *flow // the last one that was added to
 	victim *flow // the last one that gave way
 	tolls  map[string]*toll
 	rest   uint64 // lost by containers beyond maxTolled
@@ -79,7 +80,10 @@ func (q *queue) push(i *item) (dropped *item) {
 	if i.precious() {
 		limit += q.size / 4
 	}
-	f := q.flows[key]
+	f := q.latest
+	if f == nil || f.key != key {
+		f = q.flows[key]
+	}
 	if q.n >= limit {
 		flows, own := len(q.flows), 0
 		if f == nil {
@@ -111,6 +115,7 @@ func (q *queue) push(i *item) (dropped *item) {
 	f.last = i
 	f.n++
 	q.n++
+	q.latest = f
 	if q.n == 1 {
 		q.signal()
 	}
@@ -202,6 +207,9 @@ func (q *queue) shut(f *flow) {
 	}
 	if q.victim == f {
 		q.victim = nil
+	}
+	if q.latest == f {
+		q.latest = nil
 	}
 	*f = flow{next: q.spare}
 	q.spare = f

@@ -28,6 +28,7 @@ const (
 // filled in later, by the shipper only, and must not be read by anybody before: SHA256, User, IsContainer and Exe.Origin.
 type snapshot struct {
 	proc   event.Process
+	id     uint64    // tells the table's snapshots apart
 	parent *snapshot // of proc.Parent
 	writer *snapshot // of proc.Exe.Writer
 	depth  int       // ancestors
@@ -115,6 +116,7 @@ type table struct {
 	byPID   *lru[uint32, uint64] // the start of the latest process with a pid
 	exited  []exited             // oldest first
 	writers *lru[fileKey, writing]
+	lastID  uint64
 	proc    string // "/proc", or a folder that tests made; "" for none
 }
 
@@ -126,6 +128,8 @@ func newTable(host string, c *clock, proc string) *table {
 }
 
 func (t *table) put(pid uint32, start uint64, s *snapshot) {
+	t.lastID++
+	s.id = t.lastID
 	t.byKey.put(processKey{pid, start}, s)
 	t.byPID.put(pid, start)
 }
@@ -268,9 +272,8 @@ func (t *table) wrote(r *sensor.Record, s *snapshot, dev, inode uint64) {
 	}
 	key := fileKey{containerID(s.entry), dev, inode}
 	at := t.clock.wall(r.Boottime)
-	if w, ok := t.writers.get(key); ok && w.by.proc.UUID == s.proc.UUID && w.by.proc.Name == s.proc.Name && w.by.proc.ExePath == s.proc.ExePath {
+	if w := t.writers.use(key); w != nil && w.by.proc.UUID == s.proc.UUID && w.by.proc.Name == s.proc.Name && w.by.proc.ExePath == s.proc.ExePath {
 		w.at = at
-		t.writers.put(key, w)
 		return
 	}
 	t.writers.put(key, writing{s.cut(writerLineage, false), at})
