@@ -10,6 +10,7 @@ type metrics struct {
 	heartbeats prometheus.Counter
 	malformed  prometheus.Counter
 	enrolments *prometheus.CounterVec
+	ledgers    *ledgers
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -26,9 +27,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		enrolments: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "vedette", Subsystem: "link", Name: "enrolments_total", Help: "Agents that asked to enrol, by result.",
 		}, []string{"result"}),
+		ledgers: newLedgers(),
 	}
 	if reg != nil {
-		reg.MustRegister(m.batches, m.batchBytes, m.retries, m.lost, m.heartbeats, m.malformed, m.enrolments)
+		reg.MustRegister(m.batches, m.batchBytes, m.retries, m.lost, m.heartbeats, m.malformed, m.enrolments, m.ledgers)
 	}
 	return m
 }

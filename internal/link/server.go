@@ -294,6 +294,7 @@ func (s *Server) onHeartbeat(m *nats.Msg) {
 		return
 	}
 	s.metrics.heartbeats.Inc()
+	s.metrics.ledgers.take(&hb, time.Now())
 	s.mu.Lock()
 	receive := s.heartbeats
 	s.mu.Unlock()
