@@ -71,5 +71,8 @@ func FieldByPath(path string) (int, bool) { return fieldByPath(path) }
 // Inspect returns the facts of one event by itself, for tools that explain a rule: of shells, only those with a shell's name
 // are known.
 func Inspect(e *event.Event, host finding.Host, lists *intel.Lists) *Facts {
+	if lists == nil {
+		lists = &intel.Lists{}
+	}
 	return &Facts{event: e, host: host, lists: lists, shells: newShellBook()}
 }
