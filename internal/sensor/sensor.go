@@ -33,14 +33,14 @@ type Record struct {
 	Exec          ExecRecord
 	Exit          event.Exit
 	Open          OpenRecord
-	Socket        SocketRecord // connect and bind
+	Socket        SocketRecord // connect, bind, socket, listen, accept, dup
 	DNS           DNSRecord
 	PtraceRequest uint32
 	File          FileRecord   // rename, link, symlink, unlink, chmod, mmap, module, memfd, chroot, pivot_root
-	Memory        event.Memory // mprotect, without Path
+	Memory        event.Memory // mprotect, without Path: that is in File
 	Mount         MountRecord  // mount, umount
 	Creds         event.Creds  // setuid, capset
-	Call          event.Call   // userfaultfd, unshare, bpf, keyctl, io_uring, dup
+	Call          event.Call   // userfaultfd, unshare, bpf, keyctl (0x100 stands for add_key(2), 0x101 for request_key(2)), io_uring, dup
 	PtraceTarget  uint32       // also of vm_read, vm_write, kill, setns: tgid in the host's pid namespace, 0 if unknown
 	PtraceStart   uint64       // the target's start_boottime
 }

@@ -13,6 +13,24 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type bpfCallRecord struct {
+	_        structs.HostLayout
+	Header   bpfHeader
+	Flags    uint64
+	Command  uint32
+	Reserved uint32
+}
+
+type bpfCredsRecord struct {
+	_            structs.HostLayout
+	Header       bpfHeader
+	Capabilities uint64
+	Uid          uint32
+	Euid         uint32
+	SetuidExe    uint32
+	Reserved     uint32
+}
+
 type bpfDnsRecord struct {
 	_          structs.HostLayout
 	Header     bpfHeader
@@ -71,6 +89,28 @@ type bpfExitRecord struct {
 	Reserved uint32
 }
 
+type bpfFileRecord struct {
+	_              structs.HostLayout
+	Header         bpfHeader
+	Inode          uint64
+	FileSize       uint64
+	Mtime          int64
+	Ctime          int64
+	Dev            uint32
+	Flags          uint32
+	Mode           uint32
+	FileFlags      uint32
+	PathLen        uint16
+	BaseLen        uint16
+	TargetLen      uint16
+	TargetBaseLen  uint16
+	PathForm       uint8
+	BaseForm       uint8
+	TargetForm     uint8
+	TargetBaseForm uint8
+	Reserved       uint32
+}
+
 type bpfForkRecord struct {
 	_      structs.HostLayout
 	Header bpfHeader
@@ -89,15 +129,44 @@ type bpfHeader struct {
 type bpfKind uint32
 
 const (
-	bpfKindKIND_FORK    bpfKind = 1
-	bpfKindKIND_EXEC    bpfKind = 2
-	bpfKindKIND_EXIT    bpfKind = 3
-	bpfKindKIND_OPEN    bpfKind = 4
-	bpfKindKIND_CONNECT bpfKind = 5
-	bpfKindKIND_BIND    bpfKind = 6
-	bpfKindKIND_DNS     bpfKind = 7
-	bpfKindKIND_PTRACE  bpfKind = 8
-	bpfKindKIND_COUNT   bpfKind = 9
+	bpfKindKIND_FORK        bpfKind = 1
+	bpfKindKIND_EXEC        bpfKind = 2
+	bpfKindKIND_EXIT        bpfKind = 3
+	bpfKindKIND_OPEN        bpfKind = 4
+	bpfKindKIND_CONNECT     bpfKind = 5
+	bpfKindKIND_BIND        bpfKind = 6
+	bpfKindKIND_DNS         bpfKind = 7
+	bpfKindKIND_PTRACE      bpfKind = 8
+	bpfKindKIND_RENAME      bpfKind = 9
+	bpfKindKIND_LINK        bpfKind = 10
+	bpfKindKIND_SYMLINK     bpfKind = 11
+	bpfKindKIND_UNLINK      bpfKind = 12
+	bpfKindKIND_CHMOD       bpfKind = 13
+	bpfKindKIND_MMAP        bpfKind = 14
+	bpfKindKIND_MPROTECT    bpfKind = 15
+	bpfKindKIND_MOUNT       bpfKind = 16
+	bpfKindKIND_UMOUNT      bpfKind = 17
+	bpfKindKIND_MODULE      bpfKind = 18
+	bpfKindKIND_SOCKET      bpfKind = 19
+	bpfKindKIND_LISTEN      bpfKind = 20
+	bpfKindKIND_ACCEPT      bpfKind = 21
+	bpfKindKIND_DUP         bpfKind = 22
+	bpfKindKIND_VM_READ     bpfKind = 23
+	bpfKindKIND_VM_WRITE    bpfKind = 24
+	bpfKindKIND_SETUID      bpfKind = 25
+	bpfKindKIND_MEMFD       bpfKind = 26
+	bpfKindKIND_USERFAULTFD bpfKind = 27
+	bpfKindKIND_SETNS       bpfKind = 28
+	bpfKindKIND_UNSHARE     bpfKind = 29
+	bpfKindKIND_CAPSET      bpfKind = 30
+	bpfKindKIND_KILL        bpfKind = 31
+	bpfKindKIND_BPF         bpfKind = 32
+	bpfKindKIND_PIVOT_ROOT  bpfKind = 33
+	bpfKindKIND_CHROOT      bpfKind = 34
+	bpfKindKIND_KEYCTL      bpfKind = 35
+	bpfKindKIND_IO_URING    bpfKind = 36
+	bpfKindKIND_ALERT       bpfKind = 37
+	bpfKindKIND_COUNT       bpfKind = 38
 )
 
 type bpfLoss uint32
@@ -109,6 +178,34 @@ const (
 	bpfLossLOSS_READ    bpfLoss = 3
 	bpfLossLOSS_COUNT   bpfLoss = 4
 )
+
+type bpfMemoryRecord struct {
+	_          structs.HostLayout
+	Header     bpfHeader
+	Start      uint64
+	Length     uint64
+	Protection uint32
+	Region     uint32
+	PathLen    uint16
+	PathForm   uint8
+	Reserved   [5]uint8
+}
+
+type bpfMountRecord struct {
+	_              structs.HostLayout
+	Header         bpfHeader
+	Flags          uint64
+	SourceLen      uint16
+	SourceBaseLen  uint16
+	TargetLen      uint16
+	TargetBaseLen  uint16
+	TypeLen        uint16
+	SourceForm     uint8
+	SourceBaseForm uint8
+	TargetForm     uint8
+	TargetBaseForm uint8
+	Reserved       [2]uint8
+}
 
 type bpfOpenRecord struct {
 	_        structs.HostLayout
@@ -155,6 +252,16 @@ type bpfPtraceRecord struct {
 	Target      uint32
 }
 
+type bpfRegion uint32
+
+const (
+	bpfRegionREGION_ANONYMOUS bpfRegion = 0
+	bpfRegionREGION_STACK     bpfRegion = 1
+	bpfRegionREGION_HEAP      bpfRegion = 2
+	bpfRegionREGION_FILE      bpfRegion = 3
+	bpfRegionREGION_MEMFD     bpfRegion = 4
+)
+
 type bpfSocketRecord struct {
 	_        structs.HostLayout
 	Header   bpfHeader
@@ -166,6 +273,8 @@ type bpfSocketRecord struct {
 	CwdLen   uint16
 	CwdForm  uint8
 	Reserved [5]uint8
+	NewFd    uint32
+	OldFd    uint32
 }
 
 type bpfStdio struct {
@@ -199,50 +308,105 @@ type bpfSwitches struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	bpfMapActivity          = "activity"
-	bpfMapLifecycle         = "lifecycle"
-	bpfMapLost              = "lost"
-	bpfMapResolvers         = "resolvers"
-	bpfMapScope             = "scope"
-	bpfMapScratches         = "scratches"
-	bpfMapSents             = "sents"
-	bpfProgOnBind           = "on_bind"
-	bpfProgOnBind4          = "on_bind4"
-	bpfProgOnBind6          = "on_bind6"
-	bpfProgOnConnect        = "on_connect"
-	bpfProgOnConnect4       = "on_connect4"
-	bpfProgOnConnect6       = "on_connect6"
-	bpfProgOnEgress         = "on_egress"
-	bpfProgOnExec           = "on_exec"
-	bpfProgOnExit           = "on_exit"
-	bpfProgOnFork           = "on_fork"
-	bpfProgOnIngress        = "on_ingress"
-	bpfProgOnOpenByHandleAt = "on_open_by_handle_at"
-	bpfProgOnOpenat         = "on_openat"
-	bpfProgOnOpenat2        = "on_openat2"
-	bpfProgOnPtrace         = "on_ptrace"
-	bpfProgOnSendmsg4       = "on_sendmsg4"
-	bpfProgOnSendmsg6       = "on_sendmsg6"
-	bpfProgSnapshot         = "snapshot"
-	bpfProgWhoami           = "whoami"
-	bpfVarActivityMark      = "activity_mark"
-	bpfVarControl           = "control"
-	bpfVarInetBySyscall     = "inet_by_syscall"
-	bpfVarLifecycleMark     = "lifecycle_mark"
-	bpfVarScopeId           = "scope_id"
-	bpfVarScoped            = "scoped"
-	bpfVarUnusedDns         = "unused_dns"
-	bpfVarUnusedExec        = "unused_exec"
-	bpfVarUnusedExecFlag    = "unused_exec_flag"
-	bpfVarUnusedExit        = "unused_exit"
-	bpfVarUnusedFork        = "unused_fork"
-	bpfVarUnusedKind        = "unused_kind"
-	bpfVarUnusedLoss        = "unused_loss"
-	bpfVarUnusedOpen        = "unused_open"
-	bpfVarUnusedPathForm    = "unused_path_form"
-	bpfVarUnusedPtrace      = "unused_ptrace"
-	bpfVarUnusedSocket      = "unused_socket"
-	bpfVarUnusedStdioKind   = "unused_stdio_kind"
+	bpfMapActivity           = "activity"
+	bpfMapLifecycle          = "lifecycle"
+	bpfMapLost               = "lost"
+	bpfMapResolvers          = "resolvers"
+	bpfMapScope              = "scope"
+	bpfMapScratches          = "scratches"
+	bpfMapSents              = "sents"
+	bpfProgOnAccept          = "on_accept"
+	bpfProgOnAccept4         = "on_accept4"
+	bpfProgOnAddKey          = "on_add_key"
+	bpfProgOnBind            = "on_bind"
+	bpfProgOnBind4           = "on_bind4"
+	bpfProgOnBind6           = "on_bind6"
+	bpfProgOnBpf             = "on_bpf"
+	bpfProgOnCapset          = "on_capset"
+	bpfProgOnChroot          = "on_chroot"
+	bpfProgOnConnect         = "on_connect"
+	bpfProgOnConnect4        = "on_connect4"
+	bpfProgOnConnect6        = "on_connect6"
+	bpfProgOnDup             = "on_dup"
+	bpfProgOnDup3            = "on_dup3"
+	bpfProgOnEgress          = "on_egress"
+	bpfProgOnExec            = "on_exec"
+	bpfProgOnExecSetuid      = "on_exec_setuid"
+	bpfProgOnExit            = "on_exit"
+	bpfProgOnFchmod          = "on_fchmod"
+	bpfProgOnFchmodat        = "on_fchmodat"
+	bpfProgOnFchmodat2       = "on_fchmodat2"
+	bpfProgOnFcntl           = "on_fcntl"
+	bpfProgOnFinitModule     = "on_finit_module"
+	bpfProgOnFork            = "on_fork"
+	bpfProgOnForkUnshare     = "on_fork_unshare"
+	bpfProgOnFsmount         = "on_fsmount"
+	bpfProgOnIngress         = "on_ingress"
+	bpfProgOnInitModule      = "on_init_module"
+	bpfProgOnIoUringSetup    = "on_io_uring_setup"
+	bpfProgOnKeyctl          = "on_keyctl"
+	bpfProgOnKill            = "on_kill"
+	bpfProgOnLinkat          = "on_linkat"
+	bpfProgOnListen          = "on_listen"
+	bpfProgOnMemfdCreate     = "on_memfd_create"
+	bpfProgOnMmap            = "on_mmap"
+	bpfProgOnMount           = "on_mount"
+	bpfProgOnMoveMount       = "on_move_mount"
+	bpfProgOnMprotect        = "on_mprotect"
+	bpfProgOnOpenByHandleAt  = "on_open_by_handle_at"
+	bpfProgOnOpenTree        = "on_open_tree"
+	bpfProgOnOpenat          = "on_openat"
+	bpfProgOnOpenat2         = "on_openat2"
+	bpfProgOnPivotRoot       = "on_pivot_root"
+	bpfProgOnPkeyMprotect    = "on_pkey_mprotect"
+	bpfProgOnProcessVmReadv  = "on_process_vm_readv"
+	bpfProgOnProcessVmWritev = "on_process_vm_writev"
+	bpfProgOnPtrace          = "on_ptrace"
+	bpfProgOnRenameat        = "on_renameat"
+	bpfProgOnRenameat2       = "on_renameat2"
+	bpfProgOnRequestKey      = "on_request_key"
+	bpfProgOnSendmsg4        = "on_sendmsg4"
+	bpfProgOnSendmsg6        = "on_sendmsg6"
+	bpfProgOnSetfsuid        = "on_setfsuid"
+	bpfProgOnSetns           = "on_setns"
+	bpfProgOnSetresuid       = "on_setresuid"
+	bpfProgOnSetreuid        = "on_setreuid"
+	bpfProgOnSetuid          = "on_setuid"
+	bpfProgOnSignal          = "on_signal"
+	bpfProgOnSocket          = "on_socket"
+	bpfProgOnSymlinkat       = "on_symlinkat"
+	bpfProgOnTgkill          = "on_tgkill"
+	bpfProgOnTkill           = "on_tkill"
+	bpfProgOnUmount          = "on_umount"
+	bpfProgOnUnlinkat        = "on_unlinkat"
+	bpfProgOnUnshare         = "on_unshare"
+	bpfProgOnUserfaultfd     = "on_userfaultfd"
+	bpfProgSnapshot          = "snapshot"
+	bpfProgWhoami            = "whoami"
+	bpfVarActivityMark       = "activity_mark"
+	bpfVarControl            = "control"
+	bpfVarInetBySyscall      = "inet_by_syscall"
+	bpfVarLifecycleMark      = "lifecycle_mark"
+	bpfVarScopeId            = "scope_id"
+	bpfVarScoped             = "scoped"
+	bpfVarUnusedCall         = "unused_call"
+	bpfVarUnusedCreds        = "unused_creds"
+	bpfVarUnusedDns          = "unused_dns"
+	bpfVarUnusedExec         = "unused_exec"
+	bpfVarUnusedExecFlag     = "unused_exec_flag"
+	bpfVarUnusedExit         = "unused_exit"
+	bpfVarUnusedFile         = "unused_file"
+	bpfVarUnusedFork         = "unused_fork"
+	bpfVarUnusedKind         = "unused_kind"
+	bpfVarUnusedLoss         = "unused_loss"
+	bpfVarUnusedMemory       = "unused_memory"
+	bpfVarUnusedMount        = "unused_mount"
+	bpfVarUnusedOpen         = "unused_open"
+	bpfVarUnusedPathForm     = "unused_path_form"
+	bpfVarUnusedPtrace       = "unused_ptrace"
+	bpfVarUnusedRegion       = "unused_region"
+	bpfVarUnusedSocket       = "unused_socket"
+	bpfVarUnusedStdioKind    = "unused_stdio_kind"
 )
 
 // loadBpf returns the embedded CollectionSpec for bpf.
@@ -287,25 +451,74 @@ type bpfSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfProgramSpecs struct {
-	OnBind           *ebpf.ProgramSpec `ebpf:"on_bind"`
-	OnBind4          *ebpf.ProgramSpec `ebpf:"on_bind4"`
-	OnBind6          *ebpf.ProgramSpec `ebpf:"on_bind6"`
-	OnConnect        *ebpf.ProgramSpec `ebpf:"on_connect"`
-	OnConnect4       *ebpf.ProgramSpec `ebpf:"on_connect4"`
-	OnConnect6       *ebpf.ProgramSpec `ebpf:"on_connect6"`
-	OnEgress         *ebpf.ProgramSpec `ebpf:"on_egress"`
-	OnExec           *ebpf.ProgramSpec `ebpf:"on_exec"`
-	OnExit           *ebpf.ProgramSpec `ebpf:"on_exit"`
-	OnFork           *ebpf.ProgramSpec `ebpf:"on_fork"`
-	OnIngress        *ebpf.ProgramSpec `ebpf:"on_ingress"`
-	OnOpenByHandleAt *ebpf.ProgramSpec `ebpf:"on_open_by_handle_at"`
-	OnOpenat         *ebpf.ProgramSpec `ebpf:"on_openat"`
-	OnOpenat2        *ebpf.ProgramSpec `ebpf:"on_openat2"`
-	OnPtrace         *ebpf.ProgramSpec `ebpf:"on_ptrace"`
-	OnSendmsg4       *ebpf.ProgramSpec `ebpf:"on_sendmsg4"`
-	OnSendmsg6       *ebpf.ProgramSpec `ebpf:"on_sendmsg6"`
-	Snapshot         *ebpf.ProgramSpec `ebpf:"snapshot"`
-	Whoami           *ebpf.ProgramSpec `ebpf:"whoami"`
+	OnAccept          *ebpf.ProgramSpec `ebpf:"on_accept"`
+	OnAccept4         *ebpf.ProgramSpec `ebpf:"on_accept4"`
+	OnAddKey          *ebpf.ProgramSpec `ebpf:"on_add_key"`
+	OnBind            *ebpf.ProgramSpec `ebpf:"on_bind"`
+	OnBind4           *ebpf.ProgramSpec `ebpf:"on_bind4"`
+	OnBind6           *ebpf.ProgramSpec `ebpf:"on_bind6"`
+	OnBpf             *ebpf.ProgramSpec `ebpf:"on_bpf"`
+	OnCapset          *ebpf.ProgramSpec `ebpf:"on_capset"`
+	OnChroot          *ebpf.ProgramSpec `ebpf:"on_chroot"`
+	OnConnect         *ebpf.ProgramSpec `ebpf:"on_connect"`
+	OnConnect4        *ebpf.ProgramSpec `ebpf:"on_connect4"`
+	OnConnect6        *ebpf.ProgramSpec `ebpf:"on_connect6"`
+	OnDup             *ebpf.ProgramSpec `ebpf:"on_dup"`
+	OnDup3            *ebpf.ProgramSpec `ebpf:"on_dup3"`
+	OnEgress          *ebpf.ProgramSpec `ebpf:"on_egress"`
+	OnExec            *ebpf.ProgramSpec `ebpf:"on_exec"`
+	OnExecSetuid      *ebpf.ProgramSpec `ebpf:"on_exec_setuid"`
+	OnExit            *ebpf.ProgramSpec `ebpf:"on_exit"`
+	OnFchmod          *ebpf.ProgramSpec `ebpf:"on_fchmod"`
+	OnFchmodat        *ebpf.ProgramSpec `ebpf:"on_fchmodat"`
+	OnFchmodat2       *ebpf.ProgramSpec `ebpf:"on_fchmodat2"`
+	OnFcntl           *ebpf.ProgramSpec `ebpf:"on_fcntl"`
+	OnFinitModule     *ebpf.ProgramSpec `ebpf:"on_finit_module"`
+	OnFork            *ebpf.ProgramSpec `ebpf:"on_fork"`
+	OnForkUnshare     *ebpf.ProgramSpec `ebpf:"on_fork_unshare"`
+	OnFsmount         *ebpf.ProgramSpec `ebpf:"on_fsmount"`
+	OnIngress         *ebpf.ProgramSpec `ebpf:"on_ingress"`
+	OnInitModule      *ebpf.ProgramSpec `ebpf:"on_init_module"`
+	OnIoUringSetup    *ebpf.ProgramSpec `ebpf:"on_io_uring_setup"`
+	OnKeyctl          *ebpf.ProgramSpec `ebpf:"on_keyctl"`
+	OnKill            *ebpf.ProgramSpec `ebpf:"on_kill"`
+	OnLinkat          *ebpf.ProgramSpec `ebpf:"on_linkat"`
+	OnListen          *ebpf.ProgramSpec `ebpf:"on_listen"`
+	OnMemfdCreate     *ebpf.ProgramSpec `ebpf:"on_memfd_create"`
+	OnMmap            *ebpf.ProgramSpec `ebpf:"on_mmap"`
+	OnMount           *ebpf.ProgramSpec `ebpf:"on_mount"`
+	OnMoveMount       *ebpf.ProgramSpec `ebpf:"on_move_mount"`
+	OnMprotect        *ebpf.ProgramSpec `ebpf:"on_mprotect"`
+	OnOpenByHandleAt  *ebpf.ProgramSpec `ebpf:"on_open_by_handle_at"`
+	OnOpenTree        *ebpf.ProgramSpec `ebpf:"on_open_tree"`
+	OnOpenat          *ebpf.ProgramSpec `ebpf:"on_openat"`
+	OnOpenat2         *ebpf.ProgramSpec `ebpf:"on_openat2"`
+	OnPivotRoot       *ebpf.ProgramSpec `ebpf:"on_pivot_root"`
+	OnPkeyMprotect    *ebpf.ProgramSpec `ebpf:"on_pkey_mprotect"`
+	OnProcessVmReadv  *ebpf.ProgramSpec `ebpf:"on_process_vm_readv"`
+	OnProcessVmWritev *ebpf.ProgramSpec `ebpf:"on_process_vm_writev"`
+	OnPtrace          *ebpf.ProgramSpec `ebpf:"on_ptrace"`
+	OnRenameat        *ebpf.ProgramSpec `ebpf:"on_renameat"`
+	OnRenameat2       *ebpf.ProgramSpec `ebpf:"on_renameat2"`
+	OnRequestKey      *ebpf.ProgramSpec `ebpf:"on_request_key"`
+	OnSendmsg4        *ebpf.ProgramSpec `ebpf:"on_sendmsg4"`
+	OnSendmsg6        *ebpf.ProgramSpec `ebpf:"on_sendmsg6"`
+	OnSetfsuid        *ebpf.ProgramSpec `ebpf:"on_setfsuid"`
+	OnSetns           *ebpf.ProgramSpec `ebpf:"on_setns"`
+	OnSetresuid       *ebpf.ProgramSpec `ebpf:"on_setresuid"`
+	OnSetreuid        *ebpf.ProgramSpec `ebpf:"on_setreuid"`
+	OnSetuid          *ebpf.ProgramSpec `ebpf:"on_setuid"`
+	OnSignal          *ebpf.ProgramSpec `ebpf:"on_signal"`
+	OnSocket          *ebpf.ProgramSpec `ebpf:"on_socket"`
+	OnSymlinkat       *ebpf.ProgramSpec `ebpf:"on_symlinkat"`
+	OnTgkill          *ebpf.ProgramSpec `ebpf:"on_tgkill"`
+	OnTkill           *ebpf.ProgramSpec `ebpf:"on_tkill"`
+	OnUmount          *ebpf.ProgramSpec `ebpf:"on_umount"`
+	OnUnlinkat        *ebpf.ProgramSpec `ebpf:"on_unlinkat"`
+	OnUnshare         *ebpf.ProgramSpec `ebpf:"on_unshare"`
+	OnUserfaultfd     *ebpf.ProgramSpec `ebpf:"on_userfaultfd"`
+	Snapshot          *ebpf.ProgramSpec `ebpf:"snapshot"`
+	Whoami            *ebpf.ProgramSpec `ebpf:"whoami"`
 }
 
 // bpfMapSpecs contains maps before they are loaded into the kernel.
@@ -331,16 +544,22 @@ type bpfVariableSpecs struct {
 	LifecycleMark   *ebpf.VariableSpec `ebpf:"lifecycle_mark"`
 	ScopeId         *ebpf.VariableSpec `ebpf:"scope_id"`
 	Scoped          *ebpf.VariableSpec `ebpf:"scoped"`
+	UnusedCall      *ebpf.VariableSpec `ebpf:"unused_call"`
+	UnusedCreds     *ebpf.VariableSpec `ebpf:"unused_creds"`
 	UnusedDns       *ebpf.VariableSpec `ebpf:"unused_dns"`
 	UnusedExec      *ebpf.VariableSpec `ebpf:"unused_exec"`
 	UnusedExecFlag  *ebpf.VariableSpec `ebpf:"unused_exec_flag"`
 	UnusedExit      *ebpf.VariableSpec `ebpf:"unused_exit"`
+	UnusedFile      *ebpf.VariableSpec `ebpf:"unused_file"`
 	UnusedFork      *ebpf.VariableSpec `ebpf:"unused_fork"`
 	UnusedKind      *ebpf.VariableSpec `ebpf:"unused_kind"`
 	UnusedLoss      *ebpf.VariableSpec `ebpf:"unused_loss"`
+	UnusedMemory    *ebpf.VariableSpec `ebpf:"unused_memory"`
+	UnusedMount     *ebpf.VariableSpec `ebpf:"unused_mount"`
 	UnusedOpen      *ebpf.VariableSpec `ebpf:"unused_open"`
 	UnusedPathForm  *ebpf.VariableSpec `ebpf:"unused_path_form"`
 	UnusedPtrace    *ebpf.VariableSpec `ebpf:"unused_ptrace"`
+	UnusedRegion    *ebpf.VariableSpec `ebpf:"unused_region"`
 	UnusedSocket    *ebpf.VariableSpec `ebpf:"unused_socket"`
 	UnusedStdioKind *ebpf.VariableSpec `ebpf:"unused_stdio_kind"`
 }
@@ -396,16 +615,22 @@ type bpfVariables struct {
 	LifecycleMark   *ebpf.Variable `ebpf:"lifecycle_mark"`
 	ScopeId         *ebpf.Variable `ebpf:"scope_id"`
 	Scoped          *ebpf.Variable `ebpf:"scoped"`
+	UnusedCall      *ebpf.Variable `ebpf:"unused_call"`
+	UnusedCreds     *ebpf.Variable `ebpf:"unused_creds"`
 	UnusedDns       *ebpf.Variable `ebpf:"unused_dns"`
 	UnusedExec      *ebpf.Variable `ebpf:"unused_exec"`
 	UnusedExecFlag  *ebpf.Variable `ebpf:"unused_exec_flag"`
 	UnusedExit      *ebpf.Variable `ebpf:"unused_exit"`
+	UnusedFile      *ebpf.Variable `ebpf:"unused_file"`
 	UnusedFork      *ebpf.Variable `ebpf:"unused_fork"`
 	UnusedKind      *ebpf.Variable `ebpf:"unused_kind"`
 	UnusedLoss      *ebpf.Variable `ebpf:"unused_loss"`
+	UnusedMemory    *ebpf.Variable `ebpf:"unused_memory"`
+	UnusedMount     *ebpf.Variable `ebpf:"unused_mount"`
 	UnusedOpen      *ebpf.Variable `ebpf:"unused_open"`
 	UnusedPathForm  *ebpf.Variable `ebpf:"unused_path_form"`
 	UnusedPtrace    *ebpf.Variable `ebpf:"unused_ptrace"`
+	UnusedRegion    *ebpf.Variable `ebpf:"unused_region"`
 	UnusedSocket    *ebpf.Variable `ebpf:"unused_socket"`
 	UnusedStdioKind *ebpf.Variable `ebpf:"unused_stdio_kind"`
 }
@@ -414,46 +639,144 @@ type bpfVariables struct {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfPrograms struct {
-	OnBind           *ebpf.Program `ebpf:"on_bind"`
-	OnBind4          *ebpf.Program `ebpf:"on_bind4"`
-	OnBind6          *ebpf.Program `ebpf:"on_bind6"`
-	OnConnect        *ebpf.Program `ebpf:"on_connect"`
-	OnConnect4       *ebpf.Program `ebpf:"on_connect4"`
-	OnConnect6       *ebpf.Program `ebpf:"on_connect6"`
-	OnEgress         *ebpf.Program `ebpf:"on_egress"`
-	OnExec           *ebpf.Program `ebpf:"on_exec"`
-	OnExit           *ebpf.Program `ebpf:"on_exit"`
-	OnFork           *ebpf.Program `ebpf:"on_fork"`
-	OnIngress        *ebpf.Program `ebpf:"on_ingress"`
-	OnOpenByHandleAt *ebpf.Program `ebpf:"on_open_by_handle_at"`
-	OnOpenat         *ebpf.Program `ebpf:"on_openat"`
-	OnOpenat2        *ebpf.Program `ebpf:"on_openat2"`
-	OnPtrace         *ebpf.Program `ebpf:"on_ptrace"`
-	OnSendmsg4       *ebpf.Program `ebpf:"on_sendmsg4"`
-	OnSendmsg6       *ebpf.Program `ebpf:"on_sendmsg6"`
-	Snapshot         *ebpf.Program `ebpf:"snapshot"`
-	Whoami           *ebpf.Program `ebpf:"whoami"`
+	OnAccept          *ebpf.Program `ebpf:"on_accept"`
+	OnAccept4         *ebpf.Program `ebpf:"on_accept4"`
+	OnAddKey          *ebpf.Program `ebpf:"on_add_key"`
+	OnBind            *ebpf.Program `ebpf:"on_bind"`
+	OnBind4           *ebpf.Program `ebpf:"on_bind4"`
+	OnBind6           *ebpf.Program `ebpf:"on_bind6"`
+	OnBpf             *ebpf.Program `ebpf:"on_bpf"`
+	OnCapset          *ebpf.Program `ebpf:"on_capset"`
+	OnChroot          *ebpf.Program `ebpf:"on_chroot"`
+	OnConnect         *ebpf.Program `ebpf:"on_connect"`
+	OnConnect4        *ebpf.Program `ebpf:"on_connect4"`
+	OnConnect6        *ebpf.Program `ebpf:"on_connect6"`
+	OnDup             *ebpf.Program `ebpf:"on_dup"`
+	OnDup3            *ebpf.Program `ebpf:"on_dup3"`
+	OnEgress          *ebpf.Program `ebpf:"on_egress"`
+	OnExec            *ebpf.Program `ebpf:"on_exec"`
+	OnExecSetuid      *ebpf.Program `ebpf:"on_exec_setuid"`
+	OnExit            *ebpf.Program `ebpf:"on_exit"`
+	OnFchmod          *ebpf.Program `ebpf:"on_fchmod"`
+	OnFchmodat        *ebpf.Program `ebpf:"on_fchmodat"`
+	OnFchmodat2       *ebpf.Program `ebpf:"on_fchmodat2"`
+	OnFcntl           *ebpf.Program `ebpf:"on_fcntl"`
+	OnFinitModule     *ebpf.Program `ebpf:"on_finit_module"`
+	OnFork            *ebpf.Program `ebpf:"on_fork"`
+	OnForkUnshare     *ebpf.Program `ebpf:"on_fork_unshare"`
+	OnFsmount         *ebpf.Program `ebpf:"on_fsmount"`
+	OnIngress         *ebpf.Program `ebpf:"on_ingress"`
+	OnInitModule      *ebpf.Program `ebpf:"on_init_module"`
+	OnIoUringSetup    *ebpf.Program `ebpf:"on_io_uring_setup"`
+	OnKeyctl          *ebpf.Program `ebpf:"on_keyctl"`
+	OnKill            *ebpf.Program `ebpf:"on_kill"`
+	OnLinkat          *ebpf.Program `ebpf:"on_linkat"`
+	OnListen          *ebpf.Program `ebpf:"on_listen"`
+	OnMemfdCreate     *ebpf.Program `ebpf:"on_memfd_create"`
+	OnMmap            *ebpf.Program `ebpf:"on_mmap"`
+	OnMount           *ebpf.Program `ebpf:"on_mount"`
+	OnMoveMount       *ebpf.Program `ebpf:"on_move_mount"`
+	OnMprotect        *ebpf.Program `ebpf:"on_mprotect"`
+	OnOpenByHandleAt  *ebpf.Program `ebpf:"on_open_by_handle_at"`
+	OnOpenTree        *ebpf.Program `ebpf:"on_open_tree"`
+	OnOpenat          *ebpf.Program `ebpf:"on_openat"`
+	OnOpenat2         *ebpf.Program `ebpf:"on_openat2"`
+	OnPivotRoot       *ebpf.Program `ebpf:"on_pivot_root"`
+	OnPkeyMprotect    *ebpf.Program `ebpf:"on_pkey_mprotect"`
+	OnProcessVmReadv  *ebpf.Program `ebpf:"on_process_vm_readv"`
+	OnProcessVmWritev *ebpf.Program `ebpf:"on_process_vm_writev"`
+	OnPtrace          *ebpf.Program `ebpf:"on_ptrace"`
+	OnRenameat        *ebpf.Program `ebpf:"on_renameat"`
+	OnRenameat2       *ebpf.Program `ebpf:"on_renameat2"`
+	OnRequestKey      *ebpf.Program `ebpf:"on_request_key"`
+	OnSendmsg4        *ebpf.Program `ebpf:"on_sendmsg4"`
+	OnSendmsg6        *ebpf.Program `ebpf:"on_sendmsg6"`
+	OnSetfsuid        *ebpf.Program `ebpf:"on_setfsuid"`
+	OnSetns           *ebpf.Program `ebpf:"on_setns"`
+	OnSetresuid       *ebpf.Program `ebpf:"on_setresuid"`
+	OnSetreuid        *ebpf.Program `ebpf:"on_setreuid"`
+	OnSetuid          *ebpf.Program `ebpf:"on_setuid"`
+	OnSignal          *ebpf.Program `ebpf:"on_signal"`
+	OnSocket          *ebpf.Program `ebpf:"on_socket"`
+	OnSymlinkat       *ebpf.Program `ebpf:"on_symlinkat"`
+	OnTgkill          *ebpf.Program `ebpf:"on_tgkill"`
+	OnTkill           *ebpf.Program `ebpf:"on_tkill"`
+	OnUmount          *ebpf.Program `ebpf:"on_umount"`
+	OnUnlinkat        *ebpf.Program `ebpf:"on_unlinkat"`
+	OnUnshare         *ebpf.Program `ebpf:"on_unshare"`
+	OnUserfaultfd     *ebpf.Program `ebpf:"on_userfaultfd"`
+	Snapshot          *ebpf.Program `ebpf:"snapshot"`
+	Whoami            *ebpf.Program `ebpf:"whoami"`
 }
 
 func (p *bpfPrograms) Close() error {
 	return _BpfClose(
+		p.OnAccept,
+		p.OnAccept4,
+		p.OnAddKey,
 		p.OnBind,
 		p.OnBind4,
 		p.OnBind6,
+		p.OnBpf,
+		p.OnCapset,
+		p.OnChroot,
 		p.OnConnect,
 		p.OnConnect4,
 		p.OnConnect6,
+		p.OnDup,
+		p.OnDup3,
 		p.OnEgress,
 		p.OnExec,
+		p.OnExecSetuid,
 		p.OnExit,
+		p.OnFchmod,
+		p.OnFchmodat,
+		p.OnFchmodat2,
+		p.OnFcntl,
+		p.OnFinitModule,
 		p.OnFork,
+		p.OnForkUnshare,
+		p.OnFsmount,
 		p.OnIngress,
+		p.OnInitModule,
+		p.OnIoUringSetup,
+		p.OnKeyctl,
+		p.OnKill,
+		p.OnLinkat,
+		p.OnListen,
+		p.OnMemfdCreate,
+		p.OnMmap,
+		p.OnMount,
+		p.OnMoveMount,
+		p.OnMprotect,
 		p.OnOpenByHandleAt,
+		p.OnOpenTree,
 		p.OnOpenat,
 		p.OnOpenat2,
+		p.OnPivotRoot,
+		p.OnPkeyMprotect,
+		p.OnProcessVmReadv,
+		p.OnProcessVmWritev,
 		p.OnPtrace,
+		p.OnRenameat,
+		p.OnRenameat2,
+		p.OnRequestKey,
 		p.OnSendmsg4,
 		p.OnSendmsg6,
+		p.OnSetfsuid,
+		p.OnSetns,
+		p.OnSetresuid,
+		p.OnSetreuid,
+		p.OnSetuid,
+		p.OnSignal,
+		p.OnSocket,
+		p.OnSymlinkat,
+		p.OnTgkill,
+		p.OnTkill,
+		p.OnUmount,
+		p.OnUnlinkat,
+		p.OnUnshare,
+		p.OnUserfaultfd,
 		p.Snapshot,
 		p.Whoami,
 	)

@@ -95,8 +95,23 @@ func (d *decoder) record(raw []byte) (*sensor.Record, error) {
 		err = d.socket(raw)
 	case bpfKindKIND_DNS:
 		err = d.dns(raw)
-	case bpfKindKIND_PTRACE:
+	case bpfKindKIND_PTRACE, bpfKindKIND_VM_READ, bpfKindKIND_VM_WRITE, bpfKindKIND_KILL, bpfKindKIND_SETNS:
 		err = d.ptrace(raw)
+	case bpfKindKIND_RENAME, bpfKindKIND_LINK, bpfKindKIND_SYMLINK, bpfKindKIND_UNLINK, bpfKindKIND_CHMOD, bpfKindKIND_MMAP,
+		bpfKindKIND_MODULE, bpfKindKIND_MEMFD, bpfKindKIND_CHROOT, bpfKindKIND_PIVOT_ROOT:
+		err = d.file(raw)
+	case bpfKindKIND_MPROTECT:
+		err = d.memory(raw)
+	case bpfKindKIND_MOUNT, bpfKindKIND_UMOUNT:
+		err = d.mount(raw)
+	case bpfKindKIND_SOCKET, bpfKindKIND_LISTEN, bpfKindKIND_ACCEPT:
+		err = d.socket(raw)
+	case bpfKindKIND_DUP:
+		err = d.dup(raw)
+	case bpfKindKIND_SETUID, bpfKindKIND_CAPSET:
+		err = d.creds(raw)
+	case bpfKindKIND_USERFAULTFD, bpfKindKIND_UNSHARE, bpfKindKIND_BPF, bpfKindKIND_KEYCTL, bpfKindKIND_IO_URING:
+		err = d.call(raw)
 	default:
 		err = fmt.Errorf("%w %d", errUnknown, h.Kind)
 	}
@@ -179,6 +194,9 @@ func (d *decoder) socket(raw []byte) error {
 	s := &d.rec.Socket
 	s.Family, s.Type, s.Protocol = r.Ends.Family, r.Type, r.Protocol
 	if r.Ends.Family != unix.AF_UNIX {
+		if r.Ends.Family != unix.AF_INET && r.Ends.Family != unix.AF_INET6 {
+			return nil
+		}
 		s.Local, s.Remote = endpoints(&r.Ends)
 		return nil
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"strings"
 	"testing"
 	"unsafe"
 
@@ -166,6 +167,29 @@ func TestAppendPath(t *testing.T) {
 	}
 }
 
+func TestAppendJoined(t *testing.T) {
+	walked, given := uint8(bpfPathFormPATH_WALKED), uint8(bpfPathFormPATH_GIVEN)
+	for _, c := range []struct {
+		path     string
+		form     uint8
+		base     string
+		baseForm uint8
+		want     string
+	}{
+		{"a/b", given, "sub/tmp/", walked, "/tmp/sub/a/b"},
+		{"../a", given, "sub/tmp/", walked, "/tmp/a"},
+		{"a", given, "", walked, "/a"},
+		{"", given, "sub/", walked, "/sub"},
+		{"/a/./b", given, "", given, "/a/b"},
+		{"a", given, "", given, "a"},
+		{"b/a/", walked, "", given, "/a/b"},
+	} {
+		if got := appendJoined([]byte("x"), []byte(c.path), c.form, []byte(c.base), c.baseForm); string(got) != "x"+c.want {
+			t.Errorf("appendJoined(%q, %d, %q, %d) = %q, want %q", c.path, c.form, c.base, c.baseForm, got, c.want)
+		}
+	}
+}
+
 func TestClean(t *testing.T) {
 	for in, want := range map[string]string{
 		"/a/b": "/a/b", "//a///b/": "/a/b", "/a/./b/.": "/a/b", "/a/../b": "/b", "/../..": "/", "/": "/", "/a/..": "/", "/..a/b..": "/..a/b..", "relative/..": "relative/..", "": "",
@@ -182,12 +206,17 @@ func TestLayouts(t *testing.T) {
 		"header": unsafe.Sizeof(bpfHeader{}), "process": unsafe.Sizeof(bpfProcess{}), "endpoints": unsafe.Sizeof(bpfEndpoints{}), "stdio": unsafe.Sizeof(bpfStdio{}),
 		"fork_record": unsafe.Sizeof(bpfForkRecord{}), "exec_record": unsafe.Sizeof(bpfExecRecord{}), "exit_record": unsafe.Sizeof(bpfExitRecord{}), "open_record": unsafe.Sizeof(bpfOpenRecord{}),
 		"socket_record": unsafe.Sizeof(bpfSocketRecord{}), "dns_record": unsafe.Sizeof(bpfDnsRecord{}), "ptrace_record": unsafe.Sizeof(bpfPtraceRecord{}), "switches": unsafe.Sizeof(bpfSwitches{}),
+		"file_record": unsafe.Sizeof(bpfFileRecord{}), "memory_record": unsafe.Sizeof(bpfMemoryRecord{}), "mount_record": unsafe.Sizeof(bpfMountRecord{}),
+		"creds_record": unsafe.Sizeof(bpfCredsRecord{}), "call_record": unsafe.Sizeof(bpfCallRecord{}),
 	}
 	offsets := map[string]uintptr{
 		"header.time": unsafe.Offsetof(bpfHeader{}.Time), "header.process": unsafe.Offsetof(bpfHeader{}.Process), "process.comm": unsafe.Offsetof(bpfProcess{}.Comm), "process.uid": unsafe.Offsetof(bpfProcess{}.Uid),
 		"exec_record.in": unsafe.Offsetof(bpfExecRecord{}.In), "exec_record.exe_len": unsafe.Offsetof(bpfExecRecord{}.ExeLen), "exec_record.cwd_form": unsafe.Offsetof(bpfExecRecord{}.CwdForm),
 		"open_record.path_form": unsafe.Offsetof(bpfOpenRecord{}.PathForm), "socket_record.cwd_form": unsafe.Offsetof(bpfSocketRecord{}.CwdForm), "dns_record.egress": unsafe.Offsetof(bpfDnsRecord{}.Egress),
 		"ptrace_record.request": unsafe.Offsetof(bpfPtraceRecord{}.Request), "switches.sleeping": unsafe.Offsetof(bpfSwitches{}.Sleeping),
+		"file_record.path_len": unsafe.Offsetof(bpfFileRecord{}.PathLen), "file_record.target_base_form": unsafe.Offsetof(bpfFileRecord{}.TargetBaseForm), "memory_record.path_form": unsafe.Offsetof(bpfMemoryRecord{}.PathForm),
+		"mount_record.type_len": unsafe.Offsetof(bpfMountRecord{}.TypeLen), "mount_record.target_base_form": unsafe.Offsetof(bpfMountRecord{}.TargetBaseForm), "creds_record.setuid_exe": unsafe.Offsetof(bpfCredsRecord{}.SetuidExe),
+		"call_record.command": unsafe.Offsetof(bpfCallRecord{}.Command), "socket_record.new_fd": unsafe.Offsetof(bpfSocketRecord{}.NewFd),
 	}
 	for _, object := range []string{"bpf_x86_bpfel.o", "bpf_arm64_bpfel.o"} {
 		t.Run(object, func(t *testing.T) {
@@ -227,9 +256,25 @@ func TestLayouts(t *testing.T) {
 			}
 		})
 	}
+	spec, err := loadBpf()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var enum *btf.Enum
+	if err := spec.Types.TypeByName("kind", &enum); err != nil {
+		t.Fatal(err)
+	}
+	bpfKinds := map[string]uint64{}
+	for _, v := range enum.Values {
+		bpfKinds[strings.TrimPrefix(v.Name, "KIND_")] = v.Value
+	}
 	for kind := event.KindFork; kind < event.KindCount; kind++ {
-		want := map[event.Kind]bpfKind{event.KindFork: bpfKindKIND_FORK, event.KindExec: bpfKindKIND_EXEC, event.KindExit: bpfKindKIND_EXIT, event.KindOpen: bpfKindKIND_OPEN, event.KindConnect: bpfKindKIND_CONNECT, event.KindBind: bpfKindKIND_BIND, event.KindDNS: bpfKindKIND_DNS, event.KindPtrace: bpfKindKIND_PTRACE}[kind]
-		if uint32(kind) != uint32(want) {
+		want, ok := bpfKinds[strings.ToUpper(kind.String())]
+		if !ok {
+			t.Errorf("there is no KIND_%s in C", strings.ToUpper(kind.String()))
+			continue
+		}
+		if uint64(kind) != want {
 			t.Errorf("kind %s is %d in Go, %d in C", kind, kind, want)
 		}
 	}
@@ -248,6 +293,13 @@ func FuzzDecode(f *testing.F) {
 	f.Add(build(&bpfSocketRecord{Header: header(bpfKindKIND_BIND), Ends: bpfEndpoints{Family: 10}}, ""))
 	f.Add(build(&bpfDnsRecord{Header: header(bpfKindKIND_DNS), PayloadLen: 12, Ends: bpfEndpoints{Family: 2}}, "123456789012"))
 	f.Add(build(&bpfPtraceRecord{Header: header(bpfKindKIND_PTRACE)}, ""))
+	f.Add(build(&bpfFileRecord{Header: header(bpfKindKIND_RENAME), PathLen: 1, BaseLen: 2, BaseForm: 1, TargetLen: 2}, "ab/.."))
+	f.Add(build(&bpfFileRecord{Header: header(bpfKindKIND_MEMFD), PathLen: 8, PathForm: 1, Inode: 1}, "memfd:x/"))
+	f.Add(build(&bpfMemoryRecord{Header: header(bpfKindKIND_MPROTECT), Region: 77, PathLen: 2, PathForm: 1}, "a/"))
+	f.Add(build(&bpfMountRecord{Header: header(bpfKindKIND_MOUNT), SourceLen: 1, TargetLen: 1, TargetBaseLen: 2, TargetBaseForm: 1, TypeLen: 1}, "abc/d"))
+	f.Add(build(&bpfCredsRecord{Header: header(bpfKindKIND_CAPSET)}, ""))
+	f.Add(build(&bpfCallRecord{Header: header(bpfKindKIND_BPF)}, ""))
+	f.Add(build(&bpfSocketRecord{Header: header(bpfKindKIND_DUP)}, ""))
 	var d decoder
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		raw = aligned(raw)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -24,7 +25,10 @@ type hook struct {
 	err  error // why it could not be loaded or attached
 }
 
-var errNoCgroup2 = errors.New("there is no cgroup v2 hierarchy")
+var (
+	errNoCgroup2 = errors.New("there is no cgroup v2 hierarchy")
+	errNoCall    = errors.New("there is no such system call here")
+)
 
 const (
 	whyLifecycle = "costs nothing while processes only run"
@@ -42,7 +46,7 @@ func hookTable() []hook {
 		return set
 	}
 	network := only(event.KindConnect, event.KindDNS)
-	return []hook{
+	hooks := []hook{
 		{program: bpfProgOnFork, kinds: only(event.KindFork), why: whyLifecycle, attach: tracing},
 		{program: bpfProgOnExec, kinds: only(event.KindExec), why: whyLifecycle, attach: tracing},
 		{program: bpfProgOnExit, kinds: only(event.KindExit), why: whyLifecycle, attach: tracing},
@@ -62,7 +66,49 @@ func hookTable() []hook {
 		{program: "on_open", kinds: only(event.KindOpen), why: whySyscall, attach: tracepoint("sys_exit_open")},
 		{program: "on_creat", kinds: only(event.KindOpen), why: whySyscall, attach: tracepoint("sys_exit_creat")},
 		{program: bpfProgOnPtrace, kinds: only(event.KindPtrace), why: whySyscall, attach: tracepoint("sys_exit_ptrace")},
+		{program: bpfProgOnForkUnshare, kinds: only(event.KindUnshare), why: whyLifecycle, attach: tracing},
+		{program: bpfProgOnExecSetuid, kinds: only(event.KindSetuid), why: whyLifecycle, attach: tracing},
+		{program: bpfProgOnSignal, kinds: only(event.KindKill), why: "runs for each signal, whatever call sent it", attach: tracing},
 	}
+	for _, c := range exitCalls {
+		hooks = append(hooks, hook{program: "on_" + c.name, kinds: only(c.kind), why: whySyscall, attach: tracepoint("sys_exit_" + c.name)})
+	}
+	return hooks
+}
+
+// exitCalls are the system calls whose program is the only one of its call, named on_ and the call.
+var exitCalls = []struct {
+	name string
+	kind event.Kind
+}{
+	{"rename", event.KindRename}, {"renameat", event.KindRename}, {"renameat2", event.KindRename},
+	{"link", event.KindLink}, {"linkat", event.KindLink},
+	{"symlink", event.KindSymlink}, {"symlinkat", event.KindSymlink},
+	{"unlink", event.KindUnlink}, {"unlinkat", event.KindUnlink},
+	{"chmod", event.KindChmod}, {"fchmod", event.KindChmod}, {"fchmodat", event.KindChmod}, {"fchmodat2", event.KindChmod},
+	{"mmap", event.KindMmap},
+	{"mprotect", event.KindMprotect}, {"pkey_mprotect", event.KindMprotect},
+	{"mount", event.KindMount}, {"move_mount", event.KindMount}, {"fsmount", event.KindMount}, {"open_tree", event.KindMount},
+	{"umount", event.KindUmount},
+	{"init_module", event.KindModule}, {"finit_module", event.KindModule},
+	{"socket", event.KindSocket},
+	{"listen", event.KindListen},
+	{"accept", event.KindAccept}, {"accept4", event.KindAccept},
+	{"dup", event.KindDup}, {"dup2", event.KindDup}, {"dup3", event.KindDup}, {"fcntl", event.KindDup},
+	{"process_vm_readv", event.KindVMRead},
+	{"process_vm_writev", event.KindVMWrite},
+	{"setuid", event.KindSetuid}, {"setreuid", event.KindSetuid}, {"setresuid", event.KindSetuid}, {"setfsuid", event.KindSetuid},
+	{"memfd_create", event.KindMemfd},
+	{"userfaultfd", event.KindUserfaultfd},
+	{"setns", event.KindSetns},
+	{"unshare", event.KindUnshare},
+	{"capset", event.KindCapset},
+	{"kill", event.KindKill}, {"tkill", event.KindKill}, {"tgkill", event.KindKill},
+	{"bpf", event.KindBPF},
+	{"pivot_root", event.KindPivotRoot},
+	{"chroot", event.KindChroot},
+	{"keyctl", event.KindKeyctl}, {"add_key", event.KindKeyctl}, {"request_key", event.KindKeyctl},
+	{"io_uring_setup", event.KindIOUring},
 }
 
 func tracing(_ *kernel, p *ebpf.Program) (io.Closer, error) {
@@ -78,7 +124,11 @@ func tracepoint(name string) func(*kernel, *ebpf.Program) (io.Closer, error) {
 			}
 			k.tracefs = t
 		}
-		return attachTracepoint(k.tracefs, "syscalls", name, p)
+		l, err := attachTracepoint(k.tracefs, "syscalls", name, p)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, errNoCall
+		}
+		return l, err
 	}
 }
 
@@ -93,6 +143,9 @@ func onCgroup(at ebpf.AttachType) func(*kernel, *ebpf.Program) (io.Closer, error
 
 // attach makes the attached hooks those that serve one of the kinds. It fails only for the hooks that every source needs.
 func (k *kernel) attach(kinds event.Kinds) error {
+	if err := k.loadHooks(nil, kinds); err != nil {
+		return err
+	}
 	var errs []error
 	for i := range k.hooks {
 		h := &k.hooks[i]

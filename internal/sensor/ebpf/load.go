@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/bits"
 	"os"
+	"strings"
 	"sync/atomic"
 	"unsafe"
 
@@ -33,6 +34,10 @@ type kernel struct {
 	activity  *ebpf.Map
 	lost      *ebpf.Map
 	possible  int // CPUs
+
+	scoped                      bool
+	scopeID                     uint64
+	lifecycleSize, activitySize uint32
 }
 
 // control is the switches' map, shared with the programs.
@@ -55,13 +60,66 @@ func ringSize(n, standard int) (uint32, error) {
 	return 1 << bits.Len(uint(n-1)), nil
 }
 
-// load creates the maps and loads every program by itself, so that one that this kernel refuses costs only its own events.
-func load(opts Options) (_ *kernel, err error) {
+// spec reads the object and sets what the options say.
+func (k *kernel) spec() (*ebpf.CollectionSpec, error) {
 	spec, err := loadBpf()
 	if err != nil {
 		return nil, fmt.Errorf("reading the BPF object: %w", err)
 	}
-	k := &kernel{hooks: hookTable(), maps: map[string]*ebpf.Map{}}
+	spec.Maps[bpfMapLifecycle].MaxEntries = k.lifecycleSize
+	spec.Maps[bpfMapActivity].MaxEntries = k.activitySize
+	for name, value := range map[string]any{
+		bpfVarScoped:        k.scoped,
+		bpfVarScopeId:       k.scopeID,
+		bpfVarLifecycleMark: uint64(k.lifecycleSize / 4),
+		bpfVarActivityMark:  uint64(k.activitySize / 4),
+		bpfVarInetBySyscall: k.cgroup == "",
+	} {
+		if err := spec.Variables[name].Set(value); err != nil {
+			return nil, fmt.Errorf("setting %s: %w", name, err)
+		}
+	}
+	return spec, nil
+}
+
+// syscallSection is the place of a program that this architecture's object does not have, because there is no such system call.
+func syscallSection(program string) string {
+	return "tracepoint/syscalls/sys_exit_" + strings.TrimPrefix(program, "on_")
+}
+
+// loader loads programs one by one, so that one that this kernel refuses costs only its own events. The kernel's types take
+// a while to read and megabytes to keep; they are shared while loading and go with the loader.
+type loader struct {
+	spec     *ebpf.CollectionSpec
+	programs map[string]*ebpf.ProgramSpec
+	maps     map[string]*ebpf.Map
+	types    *btf.Cache
+}
+
+func newLoader(spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map) *loader {
+	l := &loader{spec: spec, programs: spec.Programs, maps: maps, types: btf.NewCache()}
+	spec.Programs = nil
+	return l
+}
+
+// program loads one and returns it with the place that it is for.
+func (l *loader) program(name string) (*ebpf.Program, string, error) {
+	ps, ok := l.programs[name]
+	if !ok {
+		return nil, syscallSection(name), errNoCall
+	}
+	l.spec.Programs = map[string]*ebpf.ProgramSpec{name: ps}
+	coll, err := ebpf.NewCollectionWithOptions(l.spec, ebpf.CollectionOptions{MapReplacements: l.maps, Cache: l.types})
+	if err != nil {
+		return nil, ps.SectionName, fmt.Errorf("loading %s: %w", ps.SectionName, err)
+	}
+	defer coll.Close()
+	return coll.DetachProgram(name), ps.SectionName, nil
+}
+
+// load creates the maps and loads the programs that every source needs.
+func load(opts Options) (_ *kernel, err error) {
+	k := &kernel{hooks: hookTable(), maps: map[string]*ebpf.Map{}, scoped: opts.Scope != ""}
 	defer func() {
 		if err != nil {
 			k.close()
@@ -71,36 +129,31 @@ func load(opts Options) (_ *kernel, err error) {
 	if k.cgroup, err = cgroupRoot(); err != nil {
 		return nil, err
 	}
-	var scopeID uint64
-	if opts.Scope != "" {
-		if k.cgroup, scopeID, err = findCgroup(k.cgroup, opts.Scope); err != nil {
+	if k.scoped {
+		if k.cgroup, k.scopeID, err = findCgroup(k.cgroup, opts.Scope); err != nil {
 			return nil, err
 		}
 	}
-	lifecycleSize, err := ringSize(opts.LifecycleBytes, defaultLifecycleBytes)
+	if k.lifecycleSize, err = ringSize(opts.LifecycleBytes, defaultLifecycleBytes); err != nil {
+		return nil, err
+	}
+	if k.activitySize, err = ringSize(opts.ActivityBytes, defaultActivityBytes); err != nil {
+		return nil, err
+	}
+	spec, err := k.spec()
 	if err != nil {
 		return nil, err
 	}
-	activitySize, err := ringSize(opts.ActivityBytes, defaultActivityBytes)
-	if err != nil {
-		return nil, err
-	}
-	spec.Maps[bpfMapLifecycle].MaxEntries = lifecycleSize
-	spec.Maps[bpfMapActivity].MaxEntries = activitySize
-	for name, value := range map[string]any{
-		bpfVarScoped:        opts.Scope != "",
-		bpfVarScopeId:       scopeID,
-		bpfVarLifecycleMark: uint64(lifecycleSize / 4),
-		bpfVarActivityMark:  uint64(activitySize / 4),
-		bpfVarInetBySyscall: k.cgroup == "",
-	} {
-		if err := spec.Variables[name].Set(value); err != nil {
-			return nil, fmt.Errorf("setting %s: %w", name, err)
+	for i := range k.hooks {
+		h := &k.hooks[i]
+		if ps, ok := spec.Programs[h.program]; ok {
+			h.section = ps.SectionName
+		} else {
+			h.section = syscallSection(h.program)
 		}
 	}
 
-	programs := spec.Programs
-	spec.Programs = nil
+	l := newLoader(spec, k.maps)
 	coll, err := ebpf.NewCollection(spec)
 	if err != nil {
 		return nil, fmt.Errorf("creating the BPF maps: %w", err)
@@ -116,29 +169,13 @@ func load(opts Options) (_ *kernel, err error) {
 	if err := k.openControl(); err != nil {
 		return nil, fmt.Errorf("mapping the switches: %w", err)
 	}
-	if opts.Scope != "" {
+	if k.scoped {
 		if err := k.setScope(); err != nil {
 			return nil, fmt.Errorf("scope %s: %w", k.cgroup, err)
 		}
 	}
 
-	// The kernel's types take a while to read and megabytes to keep; they are shared while loading and dropped afterwards.
-	types := btf.NewCache()
-	one := func(name string) (*ebpf.Program, string, error) {
-		ps, ok := programs[name]
-		if !ok {
-			return nil, name, errors.New("this architecture has no such system call")
-		}
-		spec.Programs = map[string]*ebpf.ProgramSpec{name: ps}
-		coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: k.maps, Cache: types})
-		if err != nil {
-			return nil, ps.SectionName, fmt.Errorf("loading %s: %w", ps.SectionName, err)
-		}
-		defer coll.Close()
-		return coll.DetachProgram(name), ps.SectionName, nil
-	}
-
-	who, _, err := one(bpfProgWhoami)
+	who, _, err := l.program(bpfProgWhoami)
 	if err != nil {
 		return nil, err
 	}
@@ -146,17 +183,32 @@ func load(opts Options) (_ *kernel, err error) {
 	if _, err := who.Run(&ebpf.RunOptions{}); err != nil {
 		return nil, fmt.Errorf("asking for the sensor's own process id: %w", err)
 	}
-	if k.snapshot, _, err = one(bpfProgSnapshot); err != nil {
+	if k.snapshot, _, err = l.program(bpfProgSnapshot); err != nil {
 		return nil, err
 	}
+	return k, k.loadHooks(l, always|opts.Kinds)
+}
+
+// loadHooks loads the programs of the kinds that are not loaded yet. A nil loader means a new one, if there is anything to load.
+func (k *kernel) loadHooks(l *loader, kinds event.Kinds) error {
 	for i := range k.hooks {
 		h := &k.hooks[i]
-		h.prog, h.section, h.err = one(h.program)
+		if h.kinds&kinds == 0 || h.prog != nil || h.err != nil {
+			continue
+		}
+		if l == nil {
+			spec, err := k.spec()
+			if err != nil {
+				return err
+			}
+			l = newLoader(spec, k.maps)
+		}
+		h.prog, h.section, h.err = l.program(h.program)
 		if h.err != nil && h.kinds&always != 0 {
-			return nil, h.err
+			return h.err
 		}
 	}
-	return k, nil
+	return nil
 }
 
 func (k *kernel) openControl() error {

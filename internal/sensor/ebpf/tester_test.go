@@ -495,6 +495,7 @@ type run struct {
 	pid    uint32
 	state  *os.ProcessState
 	output string
+	errors string
 }
 
 func testerCommand(name string, args ...string) *exec.Cmd {
@@ -524,5 +525,5 @@ func runTester(t *testing.T, cmd *exec.Cmd, wantStatus bool) run {
 	if err := cmd.Run(); err != nil && wantStatus {
 		t.Fatalf("tester: %v: %s", err, errs.String())
 	}
-	return run{uint32(cmd.Process.Pid), cmd.ProcessState, out.String()}
+	return run{uint32(cmd.Process.Pid), cmd.ProcessState, out.String(), errs.String()}
 }

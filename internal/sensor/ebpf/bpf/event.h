@@ -16,7 +16,36 @@ enum kind {
 	KIND_BIND = 6,
 	KIND_DNS = 7,
 	KIND_PTRACE = 8,
-	KIND_COUNT = 9,
+	KIND_RENAME = 9,
+	KIND_LINK = 10,
+	KIND_SYMLINK = 11,
+	KIND_UNLINK = 12,
+	KIND_CHMOD = 13,
+	KIND_MMAP = 14,
+	KIND_MPROTECT = 15,
+	KIND_MOUNT = 16,
+	KIND_UMOUNT = 17,
+	KIND_MODULE = 18,
+	KIND_SOCKET = 19,
+	KIND_LISTEN = 20,
+	KIND_ACCEPT = 21,
+	KIND_DUP = 22,
+	KIND_VM_READ = 23,
+	KIND_VM_WRITE = 24,
+	KIND_SETUID = 25,
+	KIND_MEMFD = 26,
+	KIND_USERFAULTFD = 27,
+	KIND_SETNS = 28,
+	KIND_UNSHARE = 29,
+	KIND_CAPSET = 30,
+	KIND_KILL = 31,
+	KIND_BPF = 32,
+	KIND_PIVOT_ROOT = 33,
+	KIND_CHROOT = 34,
+	KIND_KEYCTL = 35,
+	KIND_IO_URING = 36,
+	KIND_ALERT = 37, /* the agent's own: no program makes it */
+	KIND_COUNT = 38,
 };
 
 /* Why an event was lost. */
@@ -134,6 +163,7 @@ struct socket_record {
 	u16 cwd_len;  /* the walked working directory, when the path is relative */
 	u8 cwd_form;
 	u8 reserved[5];
+	u32 new_fd, old_fd; /* dup only */
 };
 
 struct dns_record {
@@ -149,6 +179,61 @@ struct dns_record {
 struct ptrace_record {
 	struct header header;
 	u64 target_start;
-	u32 request;
+	u32 request; /* or the signal, or the type of the namespace */
 	u32 target;
+};
+
+/*
+ * What was done to a file. A path that is given and relative is followed by the folder that it is relative to: the strings
+ * are path, base, target, target_base.
+ */
+struct file_record {
+	struct header header;
+	u64 inode;
+	u64 file_size;
+	s64 mtime;
+	s64 ctime;
+	u32 dev;
+	u32 flags;      /* of the call */
+	u32 mode;
+	u32 file_flags; /* enum exec_flag */
+	u16 path_len, base_len, target_len, target_base_len;
+	u8 path_form, base_form, target_form, target_base_form;
+	u32 reserved;
+};
+
+enum region { REGION_ANONYMOUS, REGION_STACK, REGION_HEAP, REGION_FILE, REGION_MEMFD };
+
+struct memory_record {
+	struct header header;
+	u64 start, length;
+	u32 protection;
+	u32 region;
+	u16 path_len;
+	u8 path_form;
+	u8 reserved[5];
+};
+
+/* The strings are source, source_base, target, target_base, type. */
+struct mount_record {
+	struct header header;
+	u64 flags;
+	u16 source_len, source_base_len, target_len, target_base_len, type_len;
+	u8 source_form, source_base_form, target_form, target_base_form;
+	u8 reserved[2];
+};
+
+struct creds_record {
+	struct header header;
+	u64 capabilities;
+	u32 uid, euid;
+	u32 setuid_exe;
+	u32 reserved;
+};
+
+struct call_record {
+	struct header header;
+	u64 flags;
+	u32 command;
+	u32 reserved;
 };

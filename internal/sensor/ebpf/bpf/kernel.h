@@ -144,8 +144,14 @@ struct timespec64 {
 	long tv_nsec;
 };
 
+struct proc_ns_operations {
+	int type; /* up to 6.17 */
+};
+
 struct ns_common {
 	u32 inum;
+	u32 ns_type; /* 6.18 and later */
+	const struct proc_ns_operations *ops;
 };
 
 struct mnt_namespace {
@@ -181,8 +187,24 @@ struct pid {
 	struct upid numbers[1];
 };
 
+struct user_namespace;
+
 struct nsproxy {
+	void *uts_ns;
+	void *ipc_ns;
 	struct mnt_namespace *mnt_ns;
+	void *pid_ns_for_children;
+	void *net_ns;
+	void *time_ns_for_children;
+	void *cgroup_ns;
+};
+
+typedef struct {
+	u64 val;
+} kernel_cap_t;
+
+struct kernel_cap_struct___words { /* kernel_cap_t up to 6.2 */
+	u32 cap[2];
 };
 
 struct cred {
@@ -190,6 +212,13 @@ struct cred {
 	kgid_t gid;
 	kuid_t euid;
 	kgid_t egid;
+	kernel_cap_t cap_effective;
+	struct user_namespace *user_ns;
+};
+
+struct kernel_siginfo {
+	int si_signo;
+	int si_code;
 };
 
 struct kernfs_node {
@@ -216,9 +245,14 @@ struct qstr {
 	const unsigned char *name;
 };
 
+struct file_system_type {
+	const char *name;
+};
+
 struct super_block {
 	u32 s_dev;
 	unsigned long s_magic;
+	struct file_system_type *s_type;
 };
 
 struct inode {
@@ -228,6 +262,7 @@ struct inode {
 	u32 i_nlink;
 	u32 i_rdev;
 	s64 i_size;
+	void *i_private;
 	s64 i_mtime_sec;
 	s64 i_ctime_sec;
 	u32 i_mtime_nsec;
@@ -252,12 +287,14 @@ struct dentry {
 
 struct vfsmount {
 	struct dentry *mnt_root;
+	struct super_block *mnt_sb;
 };
 
 struct mount {
 	struct mount *mnt_parent;
 	struct dentry *mnt_mountpoint;
 	struct vfsmount mnt;
+	const char *mnt_devname;
 };
 
 struct path {
@@ -288,7 +325,14 @@ struct fs_struct {
 
 struct mm_struct {
 	unsigned long arg_start, arg_end, env_start, env_end;
+	unsigned long start_brk, brk;
 	struct file *exe_file;
+};
+
+struct vm_area_struct {
+	unsigned long vm_start, vm_end;
+	struct file *vm_file;
+	unsigned long vm_flags;
 };
 
 struct signal_struct {
@@ -374,7 +418,7 @@ struct bpf_iter__task {
 
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
-	unsigned long di, si, dx, r10;
+	unsigned long di, si, dx, r10, r8;
 };
 #elif defined(__TARGET_ARCH_arm64)
 struct pt_regs {
@@ -393,20 +437,29 @@ struct pt_regs {
 #define ARG2(r) ((r)->si)
 #define ARG3(r) ((r)->dx)
 #define ARG4(r) ((r)->r10)
+#define ARG5(r) ((r)->r8)
 #else
 #define ARG1(r) ((r)->orig_x0)
 #define ARG2(r) ((r)->regs[1])
 #define ARG3(r) ((r)->regs[2])
 #define ARG4(r) ((r)->regs[3])
+#define ARG5(r) ((r)->regs[4])
 #endif
+
+#define EAGAIN 11
+#define EPERM 1
 
 #define AF_UNIX 1
 #define AF_INET 2
 #define AF_INET6 10
+#define AF_NETLINK 16
+#define SOCK_RAW 3
+#define SOCK_PACKET 10
 #define IPPROTO_TCP 6
 #define IPPROTO_UDP 17
 
 #define S_IFMT 0170000
+#define S_ISUID 0004000
 #define S_IFSOCK 0140000
 #define S_IFREG 0100000
 #define S_IFCHR 0020000
@@ -417,6 +470,24 @@ struct pt_regs {
 #define O_RDWR 02
 #define O_CREAT 0100
 #define O_TRUNC 01000
+
+#define AT_FDCWD -100
+#define AT_REMOVEDIR 0x200
+#define PROT_EXEC 4
+#define MAP_ANONYMOUS 0x20
+#define F_DUPFD 0
+#define F_DUPFD_CLOEXEC 1030
+#define MOVE_MOUNT_F_EMPTY_PATH 4
+#define OPEN_TREE_CLONE 1
+
+#define CLONE_NEWTIME 0x80
+#define CLONE_NEWNS 0x20000
+#define CLONE_NEWCGROUP 0x2000000
+#define CLONE_NEWUTS 0x4000000
+#define CLONE_NEWIPC 0x8000000
+#define CLONE_NEWUSER 0x10000000
+#define CLONE_NEWPID 0x20000000
+#define CLONE_NEWNET 0x40000000
 
 #define FMODE_WRITE 0x2
 #define FMODE_PATH 0x4000

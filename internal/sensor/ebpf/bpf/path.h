@@ -57,16 +57,13 @@ static long step(u64 i, struct scratch **ctx)
 	return 0;
 }
 
-/* Appends the path to scratch at off, at most max bytes; returns the length and sets how it is written. */
-INLINE u32 append_path(struct scratch *s, u32 off, u32 max, struct path *path, struct task_struct *task, u8 *form)
+/* The walk itself: s->walk holds where the root is. */
+INLINE u32 append_walked(struct scratch *s, u32 off, u32 max, struct path *path, u8 *form)
 {
-	struct fs_struct *fs = task->fs;
 	struct walk *w = &s->walk;
 
 	w->dentry = BPF_CORE_READ(path, dentry);
 	w->mount = real_mount(BPF_CORE_READ(path, mnt));
-	w->root_dentry = BPF_CORE_READ(fs, root.dentry);
-	w->root_mount = real_mount(BPF_CORE_READ(fs, root.mnt));
 	w->off = off;
 	w->end = off + max;
 	w->form = PATH_CUT;
@@ -77,6 +74,37 @@ INLINE u32 append_path(struct scratch *s, u32 off, u32 max, struct path *path, s
 	bpf_loop(2 * PATH_MAX, step, &s, 0);
 	*form = w->form;
 	return w->off - off;
+}
+
+/* Appends the path to scratch at off, at most max bytes; returns the length and sets how it is written. */
+INLINE u32 append_path(struct scratch *s, u32 off, u32 max, struct path *path, struct task_struct *task, u8 *form)
+{
+	struct fs_struct *fs = task->fs;
+	struct walk *w = &s->walk;
+
+	w->root_dentry = BPF_CORE_READ(fs, root.dentry);
+	w->root_mount = real_mount(BPF_CORE_READ(fs, root.mnt));
+	return append_walked(s, off, max, path, form);
+}
+
+/* The same up to the root of the mounts: for who has just changed its own root. */
+INLINE u32 append_mounted_path(struct scratch *s, u32 off, u32 max, struct path *path, u8 *form)
+{
+	s->walk.root_dentry = NULL;
+	s->walk.root_mount = NULL;
+	return append_walked(s, off, max, path, form);
+}
+
+/* Appends a string of the program's memory without its terminator; returns its length. */
+INLINE u32 append_given(struct scratch *s, u32 off, const void *name)
+{
+	long got;
+
+	if (!name)
+		return 0;
+	off &= SCRATCH_MASK;
+	got = bpf_probe_read_user_str(&s->data[off], PATH_MAX, name);
+	return got > 0 ? got - 1 : 0;
 }
 
 /* The file behind a descriptor of the current process, or NULL. */
@@ -90,6 +118,24 @@ INLINE struct file *file_of(struct task_struct *task, u32 fd)
 		return NULL;
 	bpf_probe_read_kernel(&file, sizeof(file), slot + fd);
 	return file;
+}
+
+/* Appends the folder that a call's relative path starts from, unless the path given at name is absolute. */
+INLINE u32 append_base(struct scratch *s, u32 off, u32 name, u32 name_len, s32 dirfd, struct task_struct *task, u8 *form)
+{
+	struct fs_struct *fs = task->fs;
+	struct file *dir;
+
+	*form = PATH_GIVEN;
+	name &= SCRATCH_MASK;
+	if (name_len && s->data[name] == '/')
+		return 0;
+	if (dirfd == AT_FDCWD)
+		return append_path(s, off, CWD_MAX, &fs->pwd, task, form);
+	dir = file_of(task, dirfd);
+	if (!dir)
+		return 0;
+	return append_path(s, off, CWD_MAX, &dir->f_path, task, form);
 }
 
 INLINE struct sock *sock_of(struct file *file)

@@ -47,10 +47,10 @@ INLINE bool changes_target(u64 request)
 /* The namespace in which the task's pid arguments are meant: that of its own pid. */
 INLINE struct pid_namespace *pid_namespace_of(struct task_struct *task, u32 *level)
 {
-	struct pid *pid = task->thread_pid;
+	struct pid *pid = BPF_CORE_READ(task, thread_pid);
 	struct upid upid = {};
 
-	*level = pid->level;
+	*level = BPF_CORE_READ(pid, level);
 	bpf_probe_read_kernel(&upid, bpf_core_type_size(struct upid), (void *)&pid->numbers[0] + *level * bpf_core_type_size(struct upid));
 	return upid.ns;
 }

@@ -4,6 +4,11 @@
 #include "file.h"
 #include "dns.h"
 #include "ptrace.h"
+#include "change.h"
+#include "memory.h"
+#include "mounts.h"
+#include "privilege.h"
+#include "stream.h"
 
 /* Who is asking: run once by the loader, which may live in a pid namespace and then does not know its own number here. */
 SEC("raw_tp")
@@ -21,6 +26,12 @@ const struct open_record *unused_open __attribute__((unused));
 const struct socket_record *unused_socket __attribute__((unused));
 const struct dns_record *unused_dns __attribute__((unused));
 const struct ptrace_record *unused_ptrace __attribute__((unused));
+const struct file_record *unused_file __attribute__((unused));
+const struct memory_record *unused_memory __attribute__((unused));
+const struct mount_record *unused_mount __attribute__((unused));
+const struct creds_record *unused_creds __attribute__((unused));
+const struct call_record *unused_call __attribute__((unused));
+const enum region *unused_region __attribute__((unused));
 const enum kind *unused_kind __attribute__((unused));
 const enum loss *unused_loss __attribute__((unused));
 const enum path_form *unused_path_form __attribute__((unused));

@@ -159,6 +159,28 @@ INLINE bool is_self(void)
 	return bpf_get_current_pid_tgid() >> 32 == control.self;
 }
 
+/* Whether the call did not end but will be started again. */
+INLINE bool restarts(s64 result)
+{
+	return result <= -ERESTARTSYS && result > -4096;
+}
+
+/*
+ * A program at the exit of one system call: name(task, regs, result) follows. It runs only if the kind is wanted and the call has ended.
+ */
+#define ON_EXIT(name, kind) \
+	INLINE int exit_##name(struct task_struct *task, struct pt_regs *regs, s64 result); \
+	SEC("tracepoint/syscalls/sys_exit_" #name) \
+	int on_##name(struct sys_exit *ctx) \
+	{ \
+		struct task_struct *task; \
+		if (!wants(kind) || restarts(ctx->result)) \
+			return 0; \
+		task = bpf_get_current_task_btf(); \
+		return exit_##name(task, (void *)bpf_task_pt_regs(task), ctx->result); \
+	} \
+	INLINE int exit_##name(struct task_struct *task, struct pt_regs *regs, s64 result)
+
 struct ancestry {
 	u64 cgroup;
 	u64 inside;
@@ -226,8 +248,24 @@ INLINE void fill_header(struct header *h, u32 kind, u32 size, s64 error)
 	h->reserved = 0;
 }
 
+INLINE u32 error_of(s64 result)
+{
+	return result < 0 && result > -4096 ? -result : 0;
+}
+
 INLINE void fill(struct header *h, u32 kind, u32 size, s64 error, struct task_struct *task)
 {
 	fill_header(h, kind, size, error);
 	fill_process(&h->process, task);
+}
+
+/* Ships what is in scratch as one activity record of len bytes, whose header is filled, and gives scratch back. */
+INLINE int ship(struct scratch *s, u32 kind, u32 len)
+{
+	if (len > SCRATCH_SIZE)
+		len = SCRATCH_SIZE;
+	if (bpf_ringbuf_output(&activity, s->data, len, activity_flags()))
+		lose(kind, LOSS_RING);
+	release(s);
+	return 0;
 }
