@@ -66,6 +66,7 @@ type serverFlags struct {
 	PublicURL string `placeholder:"URL" help:"How people reach the API, for the links in mails."`
 	SMTP      string `name:"smtp" placeholder:"URL" help:"Mail relay, smtp://user:password@host:port; without it mails are kept as files."`
 	MailFrom  string `placeholder:"ADDRESS" help:"Sender of mails."`
+	Rules     string `type:"path" placeholder:"DIR" help:"Folder of rules of your own (docs/rules.md)."`
 }
 
 // apply returns the configuration with the flags over it.
@@ -75,6 +76,7 @@ func (f serverFlags) apply(c config.Config) (config.Config, error) {
 	set(&c.Server.PublicURL, f.PublicURL)
 	set(&c.Mail.SMTP, f.SMTP)
 	set(&c.Mail.From, f.MailFrom)
+	set(&c.Rules, f.Rules)
 	if err := c.Check(); err != nil {
 		return c, &usageError{err}
 	}

@@ -24,6 +24,7 @@ import (
 	"vedette.dev/vedette/internal/container/docker"
 	"vedette.dev/vedette/internal/coverage"
 	"vedette.dev/vedette/internal/detect"
+	"vedette.dev/vedette/internal/detect/custom"
 	"vedette.dev/vedette/internal/detect/rules"
 	"vedette.dev/vedette/internal/finding"
 	"vedette.dev/vedette/internal/ingest"
@@ -58,6 +59,7 @@ type Server struct {
 	bus       *bus.Bus
 	sets      *intel.Sets
 	engine    *detect.Engine
+	custom    *custom.Rules // nil unless configured
 	ingest    *ingest.Ingester
 	coverage  *coverage.Coverage
 	docker    *dockerinventory.Source // nil unless configured
@@ -187,6 +189,12 @@ func (s *Server) openDetection(ctx context.Context, c config.Config, data Data) 
 	if s.engine, err = detect.New(detect.Options{Rules: rules.All(), Lists: lists, Registry: s.metrics}); err != nil {
 		return fmt.Errorf("compiling the rules: %w", err)
 	}
+	if c.Rules != "" {
+		s.custom, err = custom.Open(custom.Options{Dir: c.Rules, Engine: s.engine, Changed: s.configureAgents, Log: s.log, Registry: s.metrics})
+		if err != nil {
+			return err
+		}
+	}
 	s.ingest, err = ingest.New(ctx, ingest.Options{
 		Store: s.db, Publish: s.bus.Put, Engine: s.engine, Trust: lists, Log: s.log, AccountID: c.AccountID, Region: c.Region, Registry: s.metrics,
 	})
@@ -238,7 +246,7 @@ func (s *Server) Endpoints() Endpoints { return s.endpoints }
 func (s *Server) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, s.Close()) }()
 	// What agents need not send is told to them before the first one connects.
-	if err := s.link.Push(link.AgentConfig{Kinds: s.engine.Kinds()}); err != nil {
+	if err := s.configureAgents(); err != nil {
 		return fmt.Errorf("configuring the agents: %w", err)
 	}
 	g, ctx := errgroup.WithContext(ctx)
@@ -256,6 +264,9 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	})
 	part("ingest", s.ingest.Run)
 	part("threat lists", s.sets.Run)
+	if s.custom != nil {
+		part("rules", s.custom.Run)
+	}
 	if s.docker != nil {
 		part("Docker inventory", s.docker.Run)
 	}
@@ -267,6 +278,11 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	}
 	part("API", s.serve)
 	return g.Wait()
+}
+
+// configureAgents tells agents which kinds of event the rules need.
+func (s *Server) configureAgents() error {
+	return s.link.Push(link.AgentConfig{Kinds: s.engine.Kinds()})
 }
 
 func (s *Server) serve(ctx context.Context) error {

@@ -30,6 +30,7 @@ type Config struct {
 	Agent     Agent     `yaml:"agent"`
 	Stream    Stream    `yaml:"stream"`
 	Inventory Inventory `yaml:"inventory"`
+	Rules     string    `yaml:"rules"` // folder of rules and exceptions of one's own (docs/rules.md); empty for none
 }
 
 // Server says where the server listens.
