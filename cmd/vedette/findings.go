@@ -143,6 +143,11 @@ func where(r *types.Resource) string {
 	case r.ContainerDetails != nil:
 		return "container " + aws.ToString(r.ContainerDetails.Name)
 	case r.InstanceDetails != nil:
+		for _, n := range r.InstanceDetails.NetworkInterfaces {
+			if name := aws.ToString(n.PrivateDnsName); name != "" {
+				return "host " + name // people know hosts by name; the id is often a machine's number
+			}
+		}
 		return "host " + aws.ToString(r.InstanceDetails.InstanceId)
 	}
 	return aws.ToString(r.ResourceType)
