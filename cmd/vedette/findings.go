@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -78,7 +77,7 @@ func (c findingsCommand) Run(ctx context.Context, g *globals) error {
 		}
 		severity := aws.ToFloat64(f.Severity)
 		kind := aws.ToString(f.Type)
-		if isSample(f) {
+		if app.IsSample(f) {
 			kind += " (sample)"
 		}
 		t.row(seen, fmt.Sprintf("%s %.1f", finding.Level(severity), severity), kind, where(f.Resource), name,
@@ -127,17 +126,6 @@ func theDetector(ctx context.Context, client *guardduty.Client) (string, error) 
 		return "", errors.New("no detector is enabled: run 'aws guardduty create-detector --enable --features Name=RUNTIME_MONITORING,Status=ENABLED'")
 	}
 	return answer.DetectorIds[0], nil
-}
-
-// isSample reports whether the finding is a sample.
-func isSample(f types.Finding) bool {
-	if f.Service == nil || f.Service.AdditionalInfo == nil {
-		return false
-	}
-	var info struct {
-		Sample bool `json:"sample"`
-	}
-	return json.Unmarshal([]byte(aws.ToString(f.Service.AdditionalInfo.Value)), &info) == nil && info.Sample
 }
 
 // where names the affected container or host in a few words.

@@ -2,7 +2,6 @@ package demo
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -347,17 +346,7 @@ func (s *story) findings(ctx context.Context, findingType string, samples bool) 
 	if err != nil {
 		return nil, fmt.Errorf("getting findings: %w", err)
 	}
-	return slices.DeleteFunc(got.Findings, func(f gdtypes.Finding) bool { return isSample(f) != samples }), nil
-}
-
-func isSample(f gdtypes.Finding) bool {
-	if f.Service == nil || f.Service.AdditionalInfo == nil {
-		return false
-	}
-	var info struct {
-		Sample bool `json:"sample"`
-	}
-	return json.Unmarshal([]byte(aws.ToString(f.Service.AdditionalInfo.Value)), &info) == nil && info.Sample
+	return slices.DeleteFunc(got.Findings, func(f gdtypes.Finding) bool { return app.IsSample(f) != samples }), nil
 }
 
 func (s *story) silenced(ctx context.Context) error {
