@@ -45,7 +45,7 @@ func (a *Agent) sink(r *sensor.Record) {
 		a.ledger.ignored.Add(1)
 		return
 	}
-	entry := a.opts.Containers.Entry(r.CgroupID, r.PID)
+	entry := a.entry(r)
 	switch r.Kind {
 	case event.KindFork:
 		a.table.fork(r, entry)
@@ -107,6 +107,15 @@ func (a *Agent) sink(r *sensor.Record) {
 		i.ev.Ptrace = &i.ptrace
 	}
 	a.enqueue(i)
+}
+
+// entry returns what is known about the cgroup that a record is from.
+func (a *Agent) entry(r *sensor.Record) *container.Entry {
+	entry := a.opts.Containers.Entry(r.CgroupID, r.PID)
+	if r.NSPID == 1 && r.PID != 1 && entry != nil {
+		entry.Began(a.clock.wall(r.Start))
+	}
+	return entry
 }
 
 // item returns a new item for a record, or nil if its kind is not wanted.

@@ -188,6 +188,7 @@ func (s *snapshot) complete() {
 //   - An executable without a path is OriginMemory.
 //   - In a container, one on the writable layer of an overlay file system is OriginWritten: it was made, changed, or copied up
 //     by a change of its owner, mode or times, after the container was made.
+//   - In a container, one that a process of the same container was seen to open for writing is OriginWritten, wherever it is.
 //   - In a container, one elsewhere whose content or inode changed after the container started is OriginWritten too. The
 //     inode's change time counts because a workload can set the other one back.
 //   - Everything else in a container is OriginImage.
@@ -199,7 +200,7 @@ func origin(s *snapshot, c *event.Container) event.FileOrigin {
 		return event.OriginMemory
 	case c == nil || f.Inode == 0:
 		return event.OriginUnknown
-	case f.UpperLayer:
+	case f.UpperLayer, f.Writer != nil:
 		return event.OriginWritten
 	case c.StartedAt != 0 && max(f.MTime, f.CTime) > c.StartedAt:
 		return event.OriginWritten
