@@ -26,13 +26,13 @@ func TestRelativeDataFolder(t *testing.T) {
 
 func TestPrintableText(t *testing.T) {
 	for text, want := range map[string]string{
-		"one\r\ntwo\n":         "one\ntwo\n",
-		"no end":               "no end",
-		"a\tb\n":               "a\tb\n",
+		"one\r\ntwo\n":          "one\ntwo\n",
+		"no end":                "no end",
+		"a\tb\n":                "a\tb\n",
 		"\x1b]0;title\a\x1b[2J": `\x1b]0;title\x07\x1b[2J`,
-		"over\rwritten\n":      `over\x0dwritten` + "\n",
-		"\u202eright to left":  `\u202eright to left`,
-		"":                     "",
+		"over\rwritten\n":       `over\x0dwritten` + "\n",
+		"\u202eright to left":   `\u202eright to left`,
+		"":                      "",
 	} {
 		if got := printableText(text); got != want {
 			t.Errorf("%q is printed as %q, want %q", text, got, want)
