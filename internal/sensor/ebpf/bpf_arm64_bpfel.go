@@ -223,6 +223,7 @@ const (
 	bpfProgOnPtrace         = "on_ptrace"
 	bpfProgOnSendmsg4       = "on_sendmsg4"
 	bpfProgOnSendmsg6       = "on_sendmsg6"
+	bpfProgOnUringComplete  = "on_uring_complete"
 	bpfProgSnapshot         = "snapshot"
 	bpfProgWhoami           = "whoami"
 	bpfVarActivityMark      = "activity_mark"
@@ -304,6 +305,7 @@ type bpfProgramSpecs struct {
 	OnPtrace         *ebpf.ProgramSpec `ebpf:"on_ptrace"`
 	OnSendmsg4       *ebpf.ProgramSpec `ebpf:"on_sendmsg4"`
 	OnSendmsg6       *ebpf.ProgramSpec `ebpf:"on_sendmsg6"`
+	OnUringComplete  *ebpf.ProgramSpec `ebpf:"on_uring_complete"`
 	Snapshot         *ebpf.ProgramSpec `ebpf:"snapshot"`
 	Whoami           *ebpf.ProgramSpec `ebpf:"whoami"`
 }
@@ -431,6 +433,7 @@ type bpfPrograms struct {
 	OnPtrace         *ebpf.Program `ebpf:"on_ptrace"`
 	OnSendmsg4       *ebpf.Program `ebpf:"on_sendmsg4"`
 	OnSendmsg6       *ebpf.Program `ebpf:"on_sendmsg6"`
+	OnUringComplete  *ebpf.Program `ebpf:"on_uring_complete"`
 	Snapshot         *ebpf.Program `ebpf:"snapshot"`
 	Whoami           *ebpf.Program `ebpf:"whoami"`
 }
@@ -454,6 +457,7 @@ func (p *bpfPrograms) Close() error {
 		p.OnPtrace,
 		p.OnSendmsg4,
 		p.OnSendmsg6,
+		p.OnUringComplete,
 		p.Snapshot,
 		p.Whoami,
 	)

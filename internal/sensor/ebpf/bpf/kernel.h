@@ -361,6 +361,21 @@ struct socket {
 	struct sock *sk;
 };
 
+struct io_cqe {
+	s32 res;
+};
+
+struct io_kiocb {
+	u8 opcode;
+	struct io_cqe cqe;
+};
+
+struct io_connect {
+	struct file *file;
+	void *addr; /* in the program's memory */
+	int addr_len;
+};
+
 struct seq_file;
 
 struct bpf_iter_meta {
@@ -403,8 +418,13 @@ struct pt_regs {
 #define AF_UNIX 1
 #define AF_INET 2
 #define AF_INET6 10
+#define SOCK_DGRAM 2
+#define SOCK_RAW 3
+
+#define IPPROTO_ICMP 1
 #define IPPROTO_TCP 6
 #define IPPROTO_UDP 17
+#define IPPROTO_ICMPV6 58
 
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000
@@ -424,5 +444,6 @@ struct pt_regs {
 
 #define SIGNAL_GROUP_EXIT 0x4
 #define OVERLAYFS_SUPER_MAGIC 0x794c7630
+#define IORING_OP_CONNECT 16
 #define EINPROGRESS 115
 #define ERESTARTSYS 512
