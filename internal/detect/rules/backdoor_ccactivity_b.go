@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"vedette.dev/vedette/internal/detect"
+	"vedette.dev/vedette/internal/event"
 	"vedette.dev/vedette/internal/finding"
 	"vedette.dev/vedette/internal/intel"
 )
@@ -26,11 +27,23 @@ func commandAndControl() detect.Rule {
 			m.Object = remote.String()
 			m.Action = detect.Connection(s.Local, s.Remote, detect.Protocol(s), "OUTBOUND")
 			m.Context = finding.Context{AddressFamily: detect.FamilyName(remote), IANAProtocolNumber: int(detect.Protocol(s))}
-			m.Description = fmt.Sprintf("The %s %s to %s port %d%s. According to %s this address is a command and control server, "+
+			m.Description = fmt.Sprintf("The %s %s to %s%s%s. According to %s this address is a command and control server, "+
 				"so the workload may be under somebody else's control. Look at how the process was started (its lineage), at "+
 				"what else it did, and stop the container before it receives more commands.",
-				m.Who(m.Process), m.Did("connected", "tried to connect"), remote, s.Remote.Port(), m.Outcome(), m.ListNames())
+				m.Who(m.Process), m.Did("connected", "tried to connect"), remote, port(s), m.Outcome(), m.ListNames())
 			return true
 		},
 	}
+}
+
+// port names the port of a connection, or the protocol of one that has no ports.
+func port(s *event.Socket) string {
+	if n := s.Remote.Port(); n != 0 {
+		return fmt.Sprintf(" port %d", n)
+	}
+	switch detect.Protocol(s) {
+	case protocolICMP, protocolICMPv6:
+		return " by ICMP"
+	}
+	return fmt.Sprintf(" by IP protocol %d", detect.Protocol(s))
 }

@@ -145,3 +145,14 @@ func TestElapsed(t *testing.T) {
 		}
 	}
 }
+
+func TestPort(t *testing.T) {
+	to := func(protocol, port uint16) *event.Socket {
+		return &event.Socket{Type: 3, Protocol: protocol, Remote: netip.AddrPortFrom(netip.MustParseAddr("203.0.113.66"), port)}
+	}
+	for want, s := range map[string]*event.Socket{" port 443": to(6, 443), " by ICMP": to(1, 0), " by IP protocol 47": to(47, 0)} {
+		if got := port(s); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
