@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -84,7 +85,7 @@ func (c findingsCommand) Run(ctx context.Context, g *globals) error {
 			fmt.Sprint(count), aws.ToString(f.Id))
 	}
 	if len(findings) == 0 {
-		fmt.Fprintln(g.errs, "No findings.")
+		fmt.Fprintln(g.errs, "No findings."+whyQuiet(ctx, clients.GuardDuty, detector))
 	}
 	return t.flush()
 }
@@ -126,6 +127,24 @@ func theDetector(ctx context.Context, client *guardduty.Client) (string, error) 
 		return "", errors.New("no detector is enabled: run 'aws guardduty create-detector --enable --features Name=RUNTIME_MONITORING,Status=ENABLED'")
 	}
 	return answer.DetectorIds[0], nil
+}
+
+// whyQuiet returns what keeps a server from watching anything, for the end of a line that says that there is nothing.
+func whyQuiet(ctx context.Context, client *guardduty.Client, detector string) string {
+	d, err := client.GetDetector(ctx, &guardduty.GetDetectorInput{DetectorId: &detector})
+	if err != nil {
+		return ""
+	}
+	on := func(f types.DetectorFeatureConfigurationResult) bool {
+		return f.Name == types.DetectorFeatureResultRuntimeMonitoring && f.Status == types.FeatureStatusEnabled
+	}
+	switch {
+	case d.Status != types.DetectorStatusEnabled:
+		return " The detector is suspended: run 'aws guardduty update-detector --enable --detector-id " + detector + "'."
+	case !slices.ContainsFunc(d.Features, on):
+		return " RUNTIME_MONITORING is off: run 'aws guardduty update-detector --features Name=RUNTIME_MONITORING,Status=ENABLED --detector-id " + detector + "'."
+	}
+	return ""
 }
 
 // where names the affected container or host in a few words.
