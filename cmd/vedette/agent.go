@@ -92,13 +92,13 @@ func announce(g *globals, s *app.Server) {
 	}
 	mails := "mails go out through the configured relay"
 	if at.Mails != "" {
-		mails = "no relay is configured: mails are kept in " + at.Mails + " ('vedette" + data + " mail' shows them)"
+		mails = "no relay is configured: mails are kept in " + at.Mails + " ('" + app.Command() + data + " mail' shows them)"
 	}
 	fmt.Fprintf(g.errs, `Vedette %s
   API     %s    GuardDuty, EventBridge and SNS for the aws client
   agents  %s
   data    %s
   %s
-Point the aws client here:   eval "$(vedette%s env)"
-`, app.Version(), at.API, at.Link, g.config.Data, mails, data)
+Point the aws client here:   eval "$(%s%s env)"
+`, app.Version(), at.API, at.Link, g.config.Data, mails, app.Command(), data)
 }

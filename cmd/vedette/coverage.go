@@ -56,7 +56,7 @@ func (c coverageCommand) Run(ctx context.Context, g *globals) error {
 		t.row(cluster, string(r.CoverageStatus), hosts, since, issue)
 	}
 	if len(rows) == 0 {
-		fmt.Fprintln(g.errs, "Nothing is watched yet.")
+		fmt.Fprintln(g.errs, "Nothing is watched yet."+whyQuiet(ctx, clients.GuardDuty, detector))
 	}
 	return t.flush()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -76,11 +77,15 @@ func (c findingsCommand) Run(ctx context.Context, g *globals) error {
 			}
 		}
 		severity := aws.ToFloat64(f.Severity)
-		t.row(seen, fmt.Sprintf("%s %.1f", finding.Level(severity), severity), aws.ToString(f.Type), where(f.Resource), name,
+		kind := aws.ToString(f.Type)
+		if app.IsSample(f) {
+			kind += " (sample)"
+		}
+		t.row(seen, fmt.Sprintf("%s %.1f", finding.Level(severity), severity), kind, where(f.Resource), name,
 			fmt.Sprint(count), aws.ToString(f.Id))
 	}
 	if len(findings) == 0 {
-		fmt.Fprintln(g.errs, "No findings.")
+		fmt.Fprintln(g.errs, "No findings."+whyQuiet(ctx, clients.GuardDuty, detector))
 	}
 	return t.flush()
 }
@@ -124,6 +129,24 @@ func theDetector(ctx context.Context, client *guardduty.Client) (string, error) 
 	return answer.DetectorIds[0], nil
 }
 
+// whyQuiet returns what keeps a server from watching anything, for the end of a line that says that there is nothing.
+func whyQuiet(ctx context.Context, client *guardduty.Client, detector string) string {
+	d, err := client.GetDetector(ctx, &guardduty.GetDetectorInput{DetectorId: &detector})
+	if err != nil {
+		return ""
+	}
+	on := func(f types.DetectorFeatureConfigurationResult) bool {
+		return f.Name == types.DetectorFeatureResultRuntimeMonitoring && f.Status == types.FeatureStatusEnabled
+	}
+	switch {
+	case d.Status != types.DetectorStatusEnabled:
+		return " The detector is suspended: run 'aws guardduty update-detector --enable --detector-id " + detector + "'."
+	case !slices.ContainsFunc(d.Features, on):
+		return " RUNTIME_MONITORING is off: run 'aws guardduty update-detector --features Name=RUNTIME_MONITORING,Status=ENABLED --detector-id " + detector + "'."
+	}
+	return ""
+}
+
 // where names the affected container or host in a few words.
 func where(r *types.Resource) string {
 	switch {
@@ -143,6 +166,11 @@ func where(r *types.Resource) string {
 	case r.ContainerDetails != nil:
 		return "container " + aws.ToString(r.ContainerDetails.Name)
 	case r.InstanceDetails != nil:
+		for _, n := range r.InstanceDetails.NetworkInterfaces {
+			if name := aws.ToString(n.PrivateDnsName); name != "" {
+				return "host " + name // people know hosts by name; the id is often a machine's number
+			}
+		}
 		return "host " + aws.ToString(r.InstanceDetails.InstanceId)
 	}
 	return aws.ToString(r.ResourceType)

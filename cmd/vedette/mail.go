@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"vedette.dev/vedette/internal/app"
 	"vedette.dev/vedette/internal/event"
@@ -64,7 +65,25 @@ func (c mailCommand) Run(g *globals) error {
 		_, err = g.out.Write(m.Raw)
 	default:
 		_, err = fmt.Fprintf(g.out, "From:    %s\nTo:      %s\nDate:    %s\nSubject: %s\n\n%s", event.Printable(m.From), event.Printable(m.To),
-			m.Time.Local().Format("2006-01-02 15:04:05"), event.Printable(m.Subject), m.Text)
+			m.Time.Local().Format("2006-01-02 15:04:05"), event.Printable(m.Subject), printableText(m.Text))
 	}
 	return err
+}
+
+// printableText makes a mail's text safe to print: what a workload or a subscriber chose may be in it. Lines stay lines.
+func printableText(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		body, ended := strings.CutSuffix(line, "\n")
+		for i, cell := range strings.Split(strings.TrimSuffix(body, "\r"), "\t") {
+			if i > 0 {
+				b.WriteByte('\t')
+			}
+			b.WriteString(event.Printable(cell))
+		}
+		if ended {
+			b.WriteByte('\n')
+		}
+	}
+	return b.String()
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -98,6 +99,11 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 	}
 	if c.Data != "" {
 		cfg.Data = c.Data
+	}
+	// The server is told of files in this folder by their paths, and its working directory is another one.
+	if cfg.Data, err = filepath.Abs(cfg.Data); err != nil {
+		fmt.Fprintf(errs, "vedette: finding the data folder: %v\n", err)
+		return exitFailure
 	}
 	level := slog.LevelInfo
 	if c.Verbose {

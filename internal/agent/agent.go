@@ -228,7 +228,7 @@ func (a *Agent) sense(ctx context.Context) error {
 
 // known adds a process that ran before the agent. That is no event.
 func (a *Agent) known(r *sensor.Record) {
-	entry := a.opts.Containers.Entry(r.CgroupID, r.PID)
+	entry := a.entry(r)
 	s, _ := a.table.exec(r, entry)
 	if entry.Container() == nil || s.proc.Exe.Inode == 0 {
 		return // Hashing all that runs on a host would take minutes, and nobody asks for it.

@@ -359,6 +359,19 @@ func TestOrigin(t *testing.T) {
 	}
 }
 
+// TestOriginOfWhatWasSeenWritten: a file that a process of the container wrote is new whatever its times and file system say.
+func TestOriginOfWhatWasSeenWritten(t *testing.T) {
+	b := newBench(t, nil).run()
+	write := b.record(event.KindOpen, 1003, 1002)
+	write.Open = sensor.OpenRecord{Path: []byte("/dev/shm/miner"), Flags: unix.O_WRONLY | unix.O_CREAT, Dev: 7, Inode: 4242}
+	run := b.exec(1004, 1002, "/dev/shm/miner", "miner")
+	run.Exec.File = event.File{Dev: run.Exec.File.Dev, Inode: 4242, MTime: 1, CTime: 1, Size: 10}
+	b.feed(b.exec(1002, 0, "/bin/sh", "sh"), b.exec(1003, 1002, "/usr/bin/curl", "curl"), write, run)
+	if got := b.got(4)[3].Process.Exe.Origin; got != event.OriginWritten {
+		t.Errorf("origin %v, want written", got)
+	}
+}
+
 func TestWriterOfAnExecutable(t *testing.T) {
 	b := newBench(t, nil).run()
 	write := b.record(event.KindOpen, 1003, 1002)

@@ -58,7 +58,7 @@ func (a *Agent) sink(r *sensor.Record) {
 		a.ledger.ignored.Add(1)
 		return
 	}
-	entry := a.opts.Containers.Entry(r.CgroupID, r.PID)
+	entry := a.entry(r)
 	switch r.Kind {
 	case event.KindFork:
 		a.table.fork(r, entry)
@@ -175,6 +175,15 @@ func (a *Agent) describe(i *item, r *sensor.Record) bool {
 		return false
 	}
 	return true
+}
+
+// entry returns what is known about the cgroup that a record is from.
+func (a *Agent) entry(r *sensor.Record) *container.Entry {
+	entry := a.opts.Containers.Entry(r.CgroupID, r.PID)
+	if r.NSPID == 1 && r.PID != 1 && entry != nil {
+		entry.Began(a.clock.wall(r.Start))
+	}
+	return entry
 }
 
 func (i *item) setSocket(s *sensor.SocketRecord) {

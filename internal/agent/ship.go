@@ -197,6 +197,7 @@ func (s *snapshot) complete() {
 //   - One without a path is OriginMemory.
 //   - In a container, one on the writable layer of an overlay file system is OriginWritten: it was made, changed, or copied up
 //     by a change of its owner, mode or times, after the container was made.
+//   - In a container, one that a process of the same container was seen to open for writing is OriginWritten, wherever it is.
 //   - In a container, one elsewhere whose content or inode changed after the container started is OriginWritten too. The
 //     inode's change time counts because a workload can set the other one back.
 //   - Everything else in a container is OriginImage.
@@ -207,7 +208,7 @@ func origin(f *event.File, memory bool, c *event.Container) event.FileOrigin {
 		return event.OriginMemory
 	case c == nil || f.Inode == 0:
 		return event.OriginUnknown
-	case f.UpperLayer:
+	case f.UpperLayer, f.Writer != nil:
 		return event.OriginWritten
 	case c.StartedAt != 0 && max(f.MTime, f.CTime) > c.StartedAt:
 		return event.OriginWritten

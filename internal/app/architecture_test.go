@@ -31,7 +31,7 @@ var mayImport = map[string]string{
 	"intel":     "store",
 	"detect":    "event finding pattern intel",
 	"bus":       "store pattern",
-	"coverage":  "link inventory store bus",
+	"coverage":  "link inventory store bus finding event",
 	"ingest":    "event finding detect link store bus",
 	"notify":    "store bus pattern finding event",
 	"awsapi":    "store bus notify pattern finding intel coverage ingest event",

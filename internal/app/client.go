@@ -1,10 +1,13 @@
 package app
 
 import (
+	"encoding/json"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	"github.com/aws/aws-sdk-go-v2/service/guardduty"
+	"github.com/aws/aws-sdk-go-v2/service/guardduty/types"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 )
 
@@ -40,4 +43,15 @@ func (d Data) Clients() (Clients, error) {
 		return Clients{}, err
 	}
 	return NewClients(at.API, at.Region, keys), nil
+}
+
+// IsSample reports whether the finding is a sample.
+func IsSample(f types.Finding) bool {
+	if f.Service == nil || f.Service.AdditionalInfo == nil {
+		return false
+	}
+	var info struct {
+		Sample bool `json:"sample"`
+	}
+	return json.Unmarshal([]byte(aws.ToString(f.Service.AdditionalInfo.Value)), &info) == nil && info.Sample
 }

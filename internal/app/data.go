@@ -59,6 +59,9 @@ func (d Data) Credentials() (Credentials, error) {
 		c = Credentials{AccessKeyID: "AKIA" + randomText(16), SecretAccessKey: randomText(40)}
 		return c, d.writeJSON("credentials.json", c)
 	}
+	if err == nil && (c.AccessKeyID == "" || len(c.SecretAccessKey) < 16) {
+		err = fmt.Errorf("%s holds no key pair: restore the file, or remove it to have a new pair made", d.file("credentials.json"))
+	}
 	return c, err
 }
 
@@ -71,6 +74,9 @@ func (d Data) EnrolmentToken() (string, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		t.Token = "vdt-" + strings.ToLower(randomText(32))
 		return t.Token, d.writeJSON("enrolment.json", t)
+	}
+	if err == nil && len(t.Token) < 16 {
+		err = fmt.Errorf("%s holds no token: restore the file, or remove it to have a new one made", d.file("enrolment.json"))
 	}
 	return t.Token, err
 }

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -106,7 +107,7 @@ func NewServer(ctx context.Context, c config.Config, o ServerOptions) (_ *Server
 
 	// The API's listener comes first: mails and answers name its address.
 	if s.listener, err = net.Listen("tcp", c.Server.Listen); err != nil {
-		return nil, fmt.Errorf("listening for the API: %w", err)
+		return nil, fmt.Errorf("listening for the API: %w", advise(err, "--listen"))
 	}
 	s.opened(func() error { return ignoreClosed(s.listener.Close()) })
 	c.Server.Listen = s.listener.Addr().String()
@@ -135,7 +136,7 @@ func NewServer(ctx context.Context, c config.Config, o ServerOptions) (_ *Server
 		Dir: data.Stream(), Listen: c.Server.Link, EnrolmentToken: token, Agents: agents{s.db},
 		MaxStreamBytes: c.Stream.MaxBytes, MaxStreamAge: c.Stream.MaxAge, Log: s.log, Registerer: s.metrics,
 	}); err != nil {
-		return nil, fmt.Errorf("opening the link: %w", err)
+		return nil, fmt.Errorf("opening the link: %w", advise(err, "--link"))
 	}
 	s.opened(func() error { s.link.Close(); return nil })
 	s.link.Heartbeats(s.coverage.Heartbeat)
@@ -310,6 +311,14 @@ func (s *Server) Close() error {
 	}
 	s.closers = nil
 	return errors.Join(errs...)
+}
+
+// advise says what to do about an address that cannot be listened on.
+func advise(err error, flag string) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w: stop the program that listens there, or choose another address with %s", err, flag)
+	}
+	return err
 }
 
 func ignoreClosed(err error) error {

@@ -1,6 +1,25 @@
 package app
 
-import "runtime/debug"
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime/debug"
+)
+
+// Command returns how a user types this program: its name where the shell finds it by that, else its path.
+func Command() string {
+	self, err := os.Executable()
+	if err != nil {
+		return "vedette"
+	}
+	if found, err := exec.LookPath(filepath.Base(self)); err == nil {
+		if found, err = filepath.EvalSymlinks(found); err == nil && found == self {
+			return filepath.Base(self)
+		}
+	}
+	return self
+}
 
 // Version returns the module version or the commit that the binary was built from, "dev" if neither is known.
 func Version() string {

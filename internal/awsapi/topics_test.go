@@ -24,9 +24,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"vedette.dev/vedette/internal/bus"
-	topics "vedette.dev/vedette/internal/notify/sns"
 	"vedette.dev/vedette/internal/notify/smtp"
 	"vedette.dev/vedette/internal/notify/smtp/sink"
+	topics "vedette.dev/vedette/internal/notify/sns"
 	"vedette.dev/vedette/internal/notify/webhook"
 	"vedette.dev/vedette/internal/store"
 )

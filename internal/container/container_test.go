@@ -261,6 +261,40 @@ func TestResolverGrace(t *testing.T) {
 	eventually(t, "the late description", func() bool { return e.Container().Name == "late" })
 }
 
+// TestForeignContainerDoesNotWait: a container of no runtime is settled as soon as the runtimes have said that they do not know it.
+func TestForeignContainerDoesNotWait(t *testing.T) {
+	root, ids := tree(t, "/sandbox/"+idA, "/docker/"+idB)
+	rt := &fake{known: map[string]*event.Container{}, changed: make(chan func(string), 1)}
+	r := open(t, Options{CgroupRoot: root, Runtimes: []Runtime{rt}, Grace: time.Hour})
+	foreign, docker := r.Entry(ids[0], 0), r.Entry(ids[1], 0)
+	eventually(t, "the answer", foreign.Settled)
+	if docker.Settled() {
+		t.Error("what the path says is Docker's did not wait for Docker to know it")
+	}
+}
+
+// TestBegan: the first process of a container is older than the start that the runtime writes down, if it writes down any.
+func TestBegan(t *testing.T) {
+	root, ids := tree(t, "/sandbox/"+idA, "/docker/"+idB)
+	rt := &fake{known: map[string]*event.Container{idB: {ID: idB, Name: "web", StartedAt: 900}}, changed: make(chan func(string), 1)}
+	r := open(t, Options{CgroupRoot: root, Runtimes: []Runtime{rt}})
+	foreign, docker := r.Entry(ids[0], 0), r.Entry(ids[1], 0)
+	foreign.Began(700)
+	foreign.Began(800) // a second pid namespace in the container
+	docker.Began(800)
+	eventually(t, "the description", func() bool { return docker.Container().Name == "web" })
+	if at := foreign.Container().StartedAt; at != 700 {
+		t.Errorf("a container of no runtime started at %d, want 700", at)
+	}
+	if at := docker.Container().StartedAt; at != 800 {
+		t.Errorf("a container that was written down late started at %d, want 800", at)
+	}
+	docker.Began(850)
+	if at := docker.Container().StartedAt; at != 800 {
+		t.Errorf("a later process moved the start to %d", at)
+	}
+}
+
 // TestMadeUpContainer: a workload that may write to its cgroup can make one below that looks like another container's.
 func TestMadeUpContainer(t *testing.T) {
 	root, ids := tree(t, "/docker/"+idA+"/"+idB)

@@ -75,6 +75,7 @@ type Entry struct {
 	attempts  atomic.Int32
 	settled   atomic.Bool
 	described atomic.Bool
+	began     atomic.Int64 // when its first process started; 0 if unknown
 	container atomic.Pointer[event.Container]
 }
 
@@ -83,6 +84,37 @@ func (e *Entry) Path() string { return e.path }
 
 // Container returns the container, as far as it is known at the moment; nil for the host itself.
 func (e *Entry) Container() *event.Container { return e.container.Load() }
+
+// Began says that a process which is the first of its pid namespace started in the cgroup at a time, in nanoseconds since 1970.
+// The earliest counts as the container's start where the runtime gives none or a later one: a runtime writes the start down
+// only when the first process already runs, and what that has written until then is new all the same. Safe at any time.
+func (e *Entry) Began(at int64) {
+	for {
+		old := e.began.Load()
+		if old != 0 && old <= at {
+			return
+		}
+		if e.began.CompareAndSwap(old, at) {
+			break
+		}
+	}
+	e.backdate()
+}
+
+// backdate gives the container the start that Began has found.
+func (e *Entry) backdate() {
+	for {
+		began, c := e.began.Load(), e.container.Load()
+		if began == 0 || c == nil || c.StartedAt != 0 && c.StartedAt <= began {
+			return
+		}
+		earlier := *c
+		earlier.StartedAt = began
+		if e.container.CompareAndSwap(c, &earlier) {
+			return
+		}
+	}
+}
 
 // Settled reports whether waiting cannot make the container known any better, or has lasted long enough.
 func (e *Entry) Settled() bool { return e.settled.Load() }
@@ -248,6 +280,7 @@ func (r *Resolver) settle(e *Entry, c *event.Container) {
 		c = &started
 	}
 	e.container.Store(c)
+	e.backdate()
 	e.described.Store(true)
 	e.settled.Store(true)
 }
@@ -448,6 +481,10 @@ func (r *Resolver) describe(ctx context.Context, e *Entry) {
 				r.log.Debug("describing container", "id", id, "err", err)
 			}
 		}
+	}
+	if e.runtime == "" {
+		// Nothing in the path says that one of the runtimes made it, and none knows it: its events need not wait. Asking goes on.
+		e.settled.Store(true)
 	}
 	attempt := e.attempts.Add(1)
 	if attempt >= maxAttempts || ctx.Err() != nil {

@@ -166,6 +166,11 @@ func (r *round) gather() {
 	for _, a := range r.agents {
 		r.agent(a, known)
 	}
+	for _, d := range r.left {
+		if k := r.clusters[clusterID(&r.o, d.Kind, d.Cluster, d.ClusterARN)]; k != nil && d.last.After(k.last) {
+			k.last = d.last
+		}
+	}
 }
 
 // report is what agents say about one task.
@@ -178,6 +183,13 @@ type report struct {
 // reports forgets agents that are long gone and returns what the others say.
 func (r *round) reports() map[string]report {
 	reports := map[string]report{}
+	for key, d := range r.left {
+		if r.now.Sub(d.last) >= r.o.SilenceTimeout {
+			delete(r.left, key)
+			continue
+		}
+		reports[key] = report{last: d.last}
+	}
 	for id, a := range r.agents {
 		if r.now.Sub(a.seen) >= retireAgent {
 			delete(r.agents, id)
@@ -291,15 +303,17 @@ func (r *round) superseded(a *agent, w *link.Workload) bool {
 // readable reports whether every inventory could be read, so that what is in none of them is gone.
 func (c *Coverage) readable() bool { return c.reads > 0 && c.reads == len(c.o.Inventory) }
 
+// clusterID returns what identifies a cluster: its ARN, or what stands for one where there is none.
+func clusterID(o *Options, kind, name, arn string) string {
+	return cmp.Or(arn, "arn:vedette:"+cmp.Or(kind, "host")+":"+o.Region+":"+o.AccountID+":cluster/"+name)
+}
+
 func (r *round) cluster(kind, name, arn string) *cluster {
 	kind, name, arn = clip(kind), clip(name), clip(arn)
 	if name == "" {
 		name = arn[strings.LastIndexByte(arn, '/')+1:]
 	}
-	id := arn
-	if id == "" {
-		id = "arn:vedette:" + cmp.Or(kind, "host") + ":" + r.o.Region + ":" + r.o.AccountID + ":cluster/" + name
-	}
+	id := clusterID(&r.o, kind, name, arn)
 	k := r.clusters[id]
 	if k == nil {
 		k = &cluster{row: Row{ResourceID: id, ClusterName: name, Kind: kind}, tasks: map[string]bool{}}

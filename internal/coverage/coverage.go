@@ -59,6 +59,7 @@ type Coverage struct {
 
 	mu     sync.Mutex
 	agents map[string]*agent
+	left   map[string]departure // by task key: what agents reported until a moment ago
 
 	// The rest belongs to the goroutine of Run.
 	started   time.Time
@@ -77,6 +78,13 @@ type agent struct {
 	workloads   []link.Workload
 	settled     map[string]bool // tasks for which an inventory has answered: its word stands
 	remembered  map[string]bool // resource ids of clusters it ever reported, for agents of a whole host
+}
+
+// departure is a workload that an agent reports no more. An agent that was restarted does not know its containers at once,
+// so that the silence of a task counts from its last report, whoever reports what since.
+type departure struct {
+	link.Workload
+	last time.Time
 }
 
 // memory is what is remembered of a cluster between assessments.
@@ -101,6 +109,7 @@ func New(o Options) *Coverage {
 		metrics:   newMetrics(o.Registry),
 		wake:      make(chan struct{}, 1),
 		agents:    make(map[string]*agent),
+		left:      make(map[string]departure),
 		snapshots: make([][]inventory.Task, len(o.Inventory)),
 		firstSeen: make(map[string]time.Time),
 		clusters:  make(map[string]*memory),
@@ -126,14 +135,26 @@ func (c *Coverage) Heartbeat(hb link.Heartbeat) {
 	if a.epoch != hb.Epoch {
 		a.epoch, a.first = clip(hb.Epoch), now
 	}
+	before := a.seen
 	a.seen, a.stopping, a.host = now, hb.Stopping, hb.Scope == "host"
 	workloads := clean(hb.Workloads)
 	// The last heartbeat of an agent that was told to stop may come when its containers are gone: what it watched stays known.
 	if !(hb.Stopping && len(workloads) == 0) && !slices.Equal(a.workloads, workloads) {
+		c.depart(a.workloads, before)
 		a.workloads, news = workloads, true
 	}
 	if news {
 		c.Refresh()
+	}
+}
+
+// depart notes when workloads that may be reported no more were reported last.
+func (c *Coverage) depart(workloads []link.Workload, last time.Time) {
+	for _, w := range workloads {
+		key := taskKey(w.Kind, w.TaskARN, w.Cluster, w.Service)
+		if _, ok := c.left[key]; ok || len(c.left) < maxRows {
+			c.left[key] = departure{w, last}
+		}
 	}
 }
 

@@ -232,6 +232,45 @@ func TestScaleToZeroAndBack(t *testing.T) {
 	}
 }
 
+// TestRestartedAgent has an agent come back that does not know its containers yet: that is no silence.
+func TestRestartedAgent(t *testing.T) {
+	host := link.Workload{Kind: "host", Cluster: "vm"}
+	for _, withInventory := range []bool{true, false} {
+		for _, graceful := range []bool{true, false} {
+			t.Run(fmt.Sprintf("inventory=%v graceful=%v", withInventory, graceful), func(t *testing.T) {
+				play(t, withInventory, func(s *stage) {
+					if withInventory {
+						s.inventory.set(nil, task("1", "RUNNING"))
+					}
+					s.start("a", "host", host, ecs("1"))
+					s.wait(20*time.Second + silence/8)
+					s.want("prod-web", Healthy, "", 0)
+					if graceful {
+						s.stop("a", host, ecs("1"))
+					} else {
+						s.kill("a")
+					}
+					s.wait(silence / 8)
+					s.start("a", "host", host)
+					s.wait(silence / 2)
+					s.want("prod-web", Healthy, "", 0)
+					s.kill("a")
+					s.start("a", "host", host, ecs("1"))
+					s.wait(20 * time.Second)
+					s.want("prod-web", Healthy, "", 0)
+					if !withInventory {
+						return // a host that says it runs none of a cluster's tasks is believed
+					}
+					s.kill("a")
+					s.start("a", "host", host) // a task that it never finds again is silent
+					s.wait(silence + silence/2)
+					s.want("prod-web", Unhealthy, notReporting, 1)
+				})
+			})
+		}
+	}
+}
+
 func TestEventShape(t *testing.T) {
 	play(t, true, func(s *stage) {
 		s.inventory.set(nil, task("1", "RUNNING"))

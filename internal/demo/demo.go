@@ -117,7 +117,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		s.mails = newMailbox(at.Mails)
 		fmt.Fprintf(o.Out, "   ✓ no relay is given (--smtp): mails are kept in %s\n", at.Mails)
 	}
-	fmt.Fprintf(o.Out, "   Point your own client at it: eval \"$(vedette --data %s env)\"\n", c.Data)
+	fmt.Fprintf(o.Out, "   Point your own client at it: eval \"$(%s --data %s env)\"\n", app.Command(), c.Data)
 
 	steps := []func(context.Context) error{s.enable, s.alerts, s.covered, s.attacked, s.silenced, s.samples}
 	for _, step := range steps {
@@ -154,13 +154,13 @@ func (s *story) stay(ctx context.Context, data string) error {
 	fmt.Fprintf(s.w, `
 The server and the service stay up until Ctrl-C. In another terminal:
 
-   eval "$(vedette --data %[1]s env)"            point the aws client here, then for instance:
+   eval "$(%[3]s --data %[1]s env)"            point the aws client here, then for instance:
    aws guardduty list-findings --detector-id %[2]s
-   vedette --data %[1]s findings
-   vedette --data %[1]s events --follow
-   vedette --data %[1]s coverage
-   vedette --data %[1]s mail
-`, data, s.detector)
+   %[3]s --data %[1]s findings
+   %[3]s --data %[1]s events --follow
+   %[3]s --data %[1]s coverage
+   %[3]s --data %[1]s mail
+`, data, s.detector, app.Command())
 	<-ctx.Done()
 	return nil
 }

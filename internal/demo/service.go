@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -34,7 +35,7 @@ const (
 //
 // Its methods are called from one goroutine; Tasks and Changes from any.
 type service struct {
-	runtime   sandbox.Runtime
+	sandbox   sandbox.Runtime
 	spec      sandbox.Spec
 	accountID string
 	region    string
@@ -62,8 +63,8 @@ type task struct {
 	folder    string        // the agent's state and log
 }
 
-func newService(runtime sandbox.Runtime, spec sandbox.Spec, accountID, region string, agent agentProcess) *service {
-	return &service{runtime: runtime, spec: spec, accountID: accountID, region: region, agent: agent, changes: make(chan struct{}, 1)}
+func newService(containers sandbox.Runtime, spec sandbox.Spec, accountID, region string, agent agentProcess) *service {
+	return &service{sandbox: containers, spec: spec, accountID: accountID, region: region, agent: agent, changes: make(chan struct{}, 1)}
 }
 
 func (s *service) clusterARN() string {
@@ -109,7 +110,7 @@ func (s *service) start(ctx context.Context) (*task, error) {
 		"com.amazonaws.ecs.task-definition-family":  familyName,
 		"com.amazonaws.ecs.task-definition-version": revision,
 	}
-	container, err := s.runtime.Run(ctx, spec)
+	container, err := s.sandbox.Run(ctx, spec)
 	if err != nil {
 		return nil, fmt.Errorf("starting the application's container: %w", err)
 	}
@@ -155,29 +156,31 @@ func (s *service) startAgent(t *task, id string, info sandbox.Info) error {
 	t.agent.Env = append(os.Environ(), s.agent.env...)
 	// It dies with the demo, and a Ctrl-C on the terminal is the demo's to handle.
 	t.agent.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := t.agent.Start(); err != nil {
-		return fmt.Errorf("starting the agent: %w", err)
-	}
+	started := make(chan error, 1)
 	go func() {
-		err := t.agent.Wait()
+		// The kernel sends that signal when the thread that started the agent ends, not the process; so keep the thread.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		if err := t.agent.Start(); err != nil {
+			started <- fmt.Errorf("starting the agent: %w", err)
+			return
+		}
+		started <- nil
+		t.agent.Wait() // its verdict is in ProcessState
 		code := t.agent.ProcessState.ExitCode()
-		reason := ""
-		var exited *exec.ExitError
-		if errors.As(err, &exited) {
-			if w, ok := exited.Sys().(syscall.WaitStatus); ok && w.Signaled() {
-				code, reason = 128+int(w.Signal()), "" // as ECS reports a killed container
-			}
+		if w, ok := t.agent.ProcessState.Sys().(syscall.WaitStatus); ok && w.Signaled() {
+			code = 128 + int(w.Signal()) // as ECS reports a killed container
 		}
 		s.changed(func() {
 			for i := range t.seen.Containers {
 				if c := &t.seen.Containers[i]; c.Agent {
-					c.LastStatus, c.ExitCode, c.Reason = "STOPPED", &code, reason
+					c.LastStatus, c.ExitCode = "STOPPED", &code
 				}
 			}
 		})
 		close(t.agentGone)
 	}()
-	return nil
+	return <-started
 }
 
 // stop scales the service from 1 to 0: application and agent are asked to end.

@@ -2,7 +2,6 @@ package demo
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -198,12 +197,10 @@ func (s *story) coverage(ctx context.Context, status, issue string) (gdtypes.Cov
 	var row gdtypes.CoverageResource
 	last := "no row"
 	err := wait(ctx, coverageWait, "coverage "+status, func() (bool, error) {
-		select {
-		case <-s.task.agentGone:
-			if status == "HEALTHY" {
-				return false, fmt.Errorf("the agent ended: %s", s.service.agentLog(s.task))
+		if status == "HEALTHY" {
+			if err := s.agentRuns(); err != nil {
+				return false, err
 			}
-		default:
 		}
 		answer, err := s.clients.GuardDuty.ListCoverage(ctx, &guardduty.ListCoverageInput{
 			DetectorId: &s.detector,
@@ -227,6 +224,16 @@ func (s *story) coverage(ctx context.Context, status, issue string) (gdtypes.Cov
 		return row, fmt.Errorf("%w (last seen: %s)", err, last)
 	}
 	return row, nil
+}
+
+// agentRuns is an error with the end of its log when the task's agent ended by itself.
+func (s *story) agentRuns() error {
+	select {
+	case <-s.task.agentGone:
+		return fmt.Errorf("the agent ended by itself; its log: %s", s.service.agentLog(s.task))
+	default:
+		return nil
+	}
 }
 
 func (s *story) attacked(ctx context.Context) error {
@@ -310,6 +317,9 @@ func (s *story) attack(ctx context.Context, a act) error {
 func (s *story) finding(ctx context.Context, findingType string) (gdtypes.Finding, time.Time, error) {
 	var f gdtypes.Finding
 	err := wait(ctx, findingWait, "a finding", func() (bool, error) {
+		if err := s.agentRuns(); err != nil {
+			return false, err
+		}
 		found, err := s.findings(ctx, findingType, false)
 		if err != nil || len(found) == 0 {
 			return false, err
@@ -336,17 +346,7 @@ func (s *story) findings(ctx context.Context, findingType string, samples bool) 
 	if err != nil {
 		return nil, fmt.Errorf("getting findings: %w", err)
 	}
-	return slices.DeleteFunc(got.Findings, func(f gdtypes.Finding) bool { return isSample(f) != samples }), nil
-}
-
-func isSample(f gdtypes.Finding) bool {
-	if f.Service == nil || f.Service.AdditionalInfo == nil {
-		return false
-	}
-	var info struct {
-		Sample bool `json:"sample"`
-	}
-	return json.Unmarshal([]byte(aws.ToString(f.Service.AdditionalInfo.Value)), &info) == nil && info.Sample
+	return slices.DeleteFunc(got.Findings, func(f gdtypes.Finding) bool { return app.IsSample(f) != samples }), nil
 }
 
 func (s *story) silenced(ctx context.Context) error {

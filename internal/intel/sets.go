@@ -257,18 +257,18 @@ func (s *Sets) All(ctx context.Context) ([]Set, error) {
 
 // activate reads a set's source and puts it to use. If it cannot, what was in use stays in use.
 func (s *Sets) activate(ctx context.Context, set Set) {
-	list, report, sum, err := s.load(ctx, set)
+	list, report, sum, unusable := s.load(ctx, set)
 	if ctx.Err() != nil {
 		return // It is still ACTIVATING and will be read after the restart.
 	}
-	err = s.o.Store.Update(ctx, func(tx *store.Tx) error {
-		stored, ok, getErr := ThreatIntelSets.Get(tx, set.ID)
-		if getErr != nil || !ok || stored.Generation != set.Generation {
-			return getErr // Deleted or changed meanwhile: the change has asked for another round.
+	err := s.o.Store.Update(ctx, func(tx *store.Tx) error {
+		stored, ok, err := ThreatIntelSets.Get(tx, set.ID)
+		if err != nil || !ok || stored.Generation != set.Generation {
+			return err // Deleted or changed meanwhile: the change has asked for another round.
 		}
 		stored.UpdatedAt = s.o.Now().UTC()
-		if err != nil {
-			stored.Status, stored.ErrorDetails = StatusError, clip(err.Error())
+		if unusable != nil {
+			stored.Status, stored.ErrorDetails = StatusError, clip(unusable.Error())
 			if stored.SHA256 != "" {
 				stored.ErrorDetails += "; the content read before stays in use"
 			}
@@ -284,11 +284,18 @@ func (s *Sets) activate(ctx context.Context, set Set) {
 		return ThreatIntelSets.Put(tx, set.ID, stored)
 	})
 	os.Remove(s.path(set.ID) + ".new") // Left where it was not used.
-	if err != nil {
+	switch {
+	case err != nil:
 		s.o.Log.Error("threat list: storing its state", "list", set.Name, "err", err)
 		return
+	case unusable != nil:
+		s.o.Log.Warn("threat list not usable", "list", set.Name, "err", unusable)
+		return
+	case report.Bad > 0:
+		s.o.Log.Warn("threat list read in part", "list", set.Name, "entries", report.Entries, "problem", report.String())
+		return
 	}
-	s.o.Log.Info("threat list read", "list", set.Name, "entries", report.Entries, "bad", report.Bad)
+	s.o.Log.Info("threat list read", "list", set.Name, "entries", report.Entries)
 }
 
 // load fetches a set's source into the file that becomes its copy, and parses it.

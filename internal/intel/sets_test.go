@@ -10,7 +10,9 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,6 +26,7 @@ type bench struct {
 	folder string
 	lists  *Lists
 	sets   *Sets
+	log    lockedBuffer
 	stop   context.CancelFunc
 	done   chan struct{}
 }
@@ -47,7 +50,7 @@ func (b *bench) open() {
 	b.t.Helper()
 	b.lists = NewLists()
 	var err error
-	b.sets, err = OpenSets(context.Background(), SetsOptions{Store: b.db, Folder: b.folder, Lists: b.lists, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	b.sets, err = OpenSets(context.Background(), SetsOptions{Store: b.db, Folder: b.folder, Lists: b.lists, Log: slog.New(slog.NewTextHandler(&b.log, nil))})
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -62,6 +65,38 @@ func (b *bench) open() {
 func (b *bench) close() {
 	b.stop()
 	<-b.done
+}
+
+// logged waits for a line of the log that holds all the words.
+func (b *bench) logged(words ...string) {
+	b.t.Helper()
+	for range 500 {
+		for line := range strings.Lines(b.log.String()) {
+			if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) }) {
+				return
+			}
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	b.t.Errorf("no line with %q in the log:\n%s", words, b.log.String())
+}
+
+// lockedBuffer is a log that can be read while it is written.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 // settled waits until the set is no longer being activated.
@@ -108,6 +143,10 @@ func TestSetLifeCycle(t *testing.T) {
 	if set.Status != StatusActive || set.Entries != 1 || !strings.Contains(set.ErrorDetails, `line 2: "nonsense"`) || set.Tags["team"] != "a" {
 		t.Errorf("%+v", set)
 	}
+	// The API has no member for this: the log is where an operator learns of it.
+	b.logged("level=WARN", "list=mine", "line 2")
+	b.create("gone", "file://"+source+".none")
+	b.logged("level=WARN", "list=gone", "no such file")
 	if !b.listed("192.0.2.1") {
 		t.Error("the address is not listed")
 	}

@@ -39,7 +39,7 @@ func newBinaryExecuted() detect.Rule {
 			}
 			age := ""
 			if started := m.Event.Container.StartedAt; started > 0 && modified > started {
-				age = " " + time.Duration(modified-started).Round(time.Second).String() + " after the container had started"
+				age = " " + elapsed(time.Duration(modified-started)) + " after the container had started"
 			}
 			m.Description = fmt.Sprintf("The %s runs the executable '%s', which was written%s. %s A container that runs what its "+
 				"image did not bring may be running an intruder's program. Look at who wrote the file and where it came from, "+
@@ -48,6 +48,19 @@ func newBinaryExecuted() detect.Rule {
 			return true
 		},
 	}
+}
+
+// elapsed writes a duration for people: a file written at once after the start was not written "0s" after it.
+func elapsed(d time.Duration) string {
+	switch {
+	case d < time.Millisecond:
+		return "less than a millisecond"
+	case d < time.Second:
+		return fmt.Sprintf("%d ms", d.Milliseconds())
+	case d < 10*time.Second:
+		return fmt.Sprintf("%.1f s", d.Truncate(100*time.Millisecond).Seconds())
+	}
+	return d.Truncate(time.Second).String()
 }
 
 // packageManagers are the programs that write executables for a living, by file name.

@@ -21,7 +21,7 @@ import (
 //  3. A shell reads from and writes to pipes that lead, in a circle, through a process that has connected
 //     (mkfifo f; sh <f | nc … >f, and telnet | sh | telnet).
 //  4. A process that has connected starts, or has just started, a shell that reads its commands from a new pseudo-terminal, pipe
-//     or socket pair (pty.spawn, socat exec:…,pty, ncat -e, a shell driven by a thread).
+//     or socket pair (pty.spawn, socat exec:…,pty, ncat -e, a shell driven by a thread), also when it forks twice for it.
 //
 // What stays quiet: a shell on a connection that came in (a bind shell, inetd, rshd: the local port was bound to listen, or
 // looks like it where nobody saw it), a script that tests a port with /dev/tcp, `curl | sh`, a pipeline that ends in nc,
@@ -183,7 +183,7 @@ func (s *shellPlace) drives(d *dialer, p *event.Process, started, now int64) str
 			}
 		}
 	}
-	if d.uuid != parentOf(p) || d.shell || d.session || abs(now-d.at) > freshness || abs(now-started) > freshness {
+	if !startedBy(p, d.uuid) || d.shell || d.session || abs(now-d.at) > freshness || abs(now-started) > freshness {
 		return ""
 	}
 	if p.Stdout.Kind == event.StdioFile || p.Stdout.Kind == event.StdioClosed || inherited(p) {
@@ -212,6 +212,29 @@ func inherited(p *event.Process) bool {
 		return false
 	}
 	return p.Stdin.Inode == p.Parent.Stdin.Inode
+}
+
+// maxForks is how many generations may lie between a process that has connected and the shell it starts.
+const maxForks = 3
+
+// startedBy reports whether the process u started p: itself, or by copies of itself that changed no program in between, as
+// who forks twice to be rid of its child does.
+func startedBy(p *event.Process, u event.UUID) bool {
+	if parentOf(p) == u {
+		return true
+	}
+	a := p.Parent
+	for n := 0; a != nil && n < maxForks; n++ {
+		next := a.Parent
+		if next == nil || next.ExePath == "" || next.ExePath != a.ExePath || next.Exe.Inode != a.Exe.Inode {
+			return false
+		}
+		if next.UUID == u {
+			return true
+		}
+		a = next
+	}
+	return false
 }
 
 func parentOf(p *event.Process) event.UUID {

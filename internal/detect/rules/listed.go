@@ -32,7 +32,19 @@ func connection(m *detect.Match, categories ...string) bool {
 // reached says who connected where: "process 'x' … connected to 198.51.100.7 port 443, which failed with …".
 func reached(m *detect.Match) string {
 	s := m.Event.Connect
-	return fmt.Sprintf("%s %s to %s port %d%s", m.Who(m.Process), m.Did("connected", "tried to connect"), s.Remote.Addr().Unmap(), s.Remote.Port(), m.Outcome())
+	return fmt.Sprintf("%s %s to %s%s%s", m.Who(m.Process), m.Did("connected", "tried to connect"), s.Remote.Addr().Unmap(), port(s), m.Outcome())
+}
+
+// port names the port of a connection, or the protocol of one that has no ports.
+func port(s *event.Socket) string {
+	if n := s.Remote.Port(); n != 0 {
+		return fmt.Sprintf(" port %d", n)
+	}
+	switch detect.Protocol(s) {
+	case protocolICMP, protocolICMPv6:
+		return " by ICMP"
+	}
+	return fmt.Sprintf(" by IP protocol %d", detect.Protocol(s))
 }
 
 // question fills in the action and the object of a finding about a DNS question. Only the question counts, so that question

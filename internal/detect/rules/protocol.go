@@ -2,6 +2,8 @@ package rules
 
 // IANA protocol numbers.
 const (
-	protocolTCP = 6
-	protocolUDP = 17
+	protocolICMP   = 1
+	protocolTCP    = 6
+	protocolUDP    = 17
+	protocolICMPv6 = 58
 )

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"testing"
+	"time"
 
 	"vedette.dev/vedette/internal/detect"
 	"vedette.dev/vedette/internal/event"
@@ -130,4 +131,28 @@ func BenchmarkOrdinaryEvents(b *testing.B) {
 		e.Process(batch, func(*finding.Occurrence) {})
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(batch.Events)), "ns/event")
+}
+
+func TestElapsed(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		400 * time.Microsecond:  "less than a millisecond",
+		350 * time.Millisecond:  "350 ms",
+		1999 * time.Millisecond: "1.9 s",
+		95 * time.Second:        "1m35s",
+	} {
+		if got := elapsed(d); got != want {
+			t.Errorf("%d ns is written %q, want %q", d, got, want)
+		}
+	}
+}
+
+func TestPort(t *testing.T) {
+	to := func(protocol, port uint16) *event.Socket {
+		return &event.Socket{Type: 3, Protocol: protocol, Remote: netip.AddrPortFrom(netip.MustParseAddr("203.0.113.66"), port)}
+	}
+	for want, s := range map[string]*event.Socket{" port 443": to(6, 443), " by ICMP": to(1, 0), " by IP protocol 47": to(47, 0)} {
+		if got := port(s); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
 }

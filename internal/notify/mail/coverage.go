@@ -2,6 +2,7 @@ package mail
 
 import (
 	"encoding/json"
+	"strconv"
 	"strings"
 )
 
@@ -74,6 +75,9 @@ func coverageReport(detail json.RawMessage, account, region string) *report {
 	r.subject = "[" + r.badge + "] runtime coverage of " + what + " " + bound(name, 60)
 	if !healthy && len(issues) > 0 {
 		r.subject += ": " + issues[0]
+		if more := len(issues) - 1; more > 0 {
+			r.subject = bound(r.subject, maxSubject-20) + " (and " + strconv.Itoa(more) + " more)"
+		}
 	}
 	r.subject = bound(r.subject, maxSubject)
 

@@ -71,6 +71,9 @@ func findingReport(detail json.RawMessage) *report {
 
 	more := section{Heading: "More"}
 	more.add("Finding id", line(f.ID, maxValue))
+	if i := f.Resource.InstanceDetails; i != nil && i.InstanceID != hostName(i) {
+		more.add("Host id", line(i.InstanceID, maxValue))
+	}
 	more.add("Account", line(f.AccountID, maxName)+", Region "+line(f.Region, maxName))
 	if plainID.MatchString(f.ID) && plainID.MatchString(f.Service.DetectorID) {
 		more.Command = "aws guardduty get-findings --detector-id " + f.Service.DetectorID + " --finding-ids " + f.ID
@@ -90,8 +93,8 @@ func findingSubject(badge string, f *finding.Finding, container, object string) 
 	cluster := ""
 	if r.ECSClusterDetails != nil {
 		cluster = line(r.ECSClusterDetails.Name, 40)
-	} else if r.InstanceDetails != nil {
-		cluster = line(r.InstanceDetails.InstanceID, 40)
+	} else {
+		cluster = line(hostName(r.InstanceDetails), 40)
 	}
 	switch {
 	case container != "" && cluster != "":
@@ -152,10 +155,23 @@ func placeOf(r *finding.Resource) (where section, container string) {
 		}
 	}
 	if i := r.InstanceDetails; i != nil {
-		where.add("Host", line(i.InstanceID, maxValue))
+		where.add("Host", line(hostName(i), maxValue))
 		where.add("Platform", line(i.Platform, maxValue))
 	}
 	return where, container
+}
+
+// hostName is what people call a host: its name where the finding has one, else its id, which is often a machine's number.
+func hostName(i *finding.InstanceDetails) string {
+	if i == nil {
+		return ""
+	}
+	for _, n := range i.NetworkInterfaces {
+		if n.PrivateDNSName != "" {
+			return n.PrivateDNSName
+		}
+	}
+	return i.InstanceID
 }
 
 // processOf describes the process and its ancestors as a tree, or returns nil if the finding has none.

@@ -181,7 +181,8 @@ func checkAttribute(name string, a Attribute) error {
 		return refuseAttribute("The message attribute '%s' must contain non-empty message attribute value for message attribute type '%s'.", name, a.Type)
 	}
 	if kind == "Number" {
-		if _, err := strconv.ParseFloat(a.Value, 64); err != nil {
+		// ParseFloat would also take NaN, Infinity and hexadecimal digits, which no filter policy can compare.
+		if _, err := strconv.ParseFloat(a.Value, 64); err != nil || strings.Trim(a.Value, "+-.0123456789eE") != "" {
 			return refuseAttribute("Could not cast message attribute '%s' value to number.", name)
 		}
 	}

@@ -397,7 +397,7 @@ func TestFilterPolicies(t *testing.T) {
 				attributes["FilterPolicyScope"] = c.scope
 			}
 			for k, v := range attributes {
-				if err := checkSubscriptionAttribute(k, v, attributes); err != nil {
+				if err := checkSubscriptionAttribute("https", k, v, attributes); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -406,6 +406,22 @@ func TestFilterPolicies(t *testing.T) {
 				t.Errorf("pass = %v", got)
 			}
 		})
+	}
+}
+
+func TestOnlyWebHooksTakeRawMessages(t *testing.T) {
+	for protocol, want := range map[string]bool{"http": true, "https": true, "email": false, "email-json": false} {
+		if err := checkSubscriptionAttribute(protocol, "RawMessageDelivery", "true", nil); (err == nil) != want {
+			t.Errorf("%s: %v", protocol, err)
+		}
+	}
+}
+
+func TestNumbersOfAttributes(t *testing.T) {
+	for value, want := range map[string]bool{"7": true, "-7.5e3": true, "NaN": false, "Infinity": false, "0x1p4": false, "1_000": false, "": false} {
+		if err := checkAttribute("k", Attribute{Type: "Number", Value: value}); (err == nil) != want {
+			t.Errorf("%q: %v", value, err)
+		}
 	}
 }
 

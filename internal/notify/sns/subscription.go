@@ -108,7 +108,7 @@ func (s *Service) Subscribe(tx *store.Tx, topicARN, protocol, endpoint string, a
 	}
 	wanted := map[string]string{}
 	for k, v := range attributes {
-		if err := checkSubscriptionAttribute(k, v, attributes); err != nil {
+		if err := checkSubscriptionAttribute(protocol, k, v, attributes); err != nil {
 			if e := (*Error)(nil); errors.As(err, &e) && strings.HasPrefix(e.Message, "Invalid parameter: ") && !strings.Contains(e.Message, "does not support nested") {
 				return Subscription{}, invalid("Attributes Reason: %s", strings.TrimPrefix(e.Message, "Invalid parameter: "))
 			}
@@ -355,7 +355,7 @@ func (s *Service) SetSubscriptionAttribute(tx *store.Tx, arn, name, value string
 		together = map[string]string{}
 	}
 	together[name] = value
-	if err := checkSubscriptionAttribute(name, value, together); err != nil {
+	if err := checkSubscriptionAttribute(sub.Protocol, name, value, together); err != nil {
 		return err
 	}
 	if name == "FilterPolicyScope" && together["FilterPolicy"] != "" {
@@ -371,11 +371,14 @@ func (s *Service) SetSubscriptionAttribute(tx *store.Tx, arn, name, value string
 }
 
 // checkSubscriptionAttribute checks one attribute; all are those it will be together with.
-func checkSubscriptionAttribute(name, value string, all map[string]string) error {
+func checkSubscriptionAttribute(protocol, name, value string, all map[string]string) error {
 	switch name {
 	case "RawMessageDelivery":
 		if value != "true" && value != "false" {
 			return invalid("RawMessageDelivery: Invalid value [%s]. Must be true or false.", value)
+		}
+		if value == "true" && protocol != "http" && protocol != "https" {
+			return invalid("Delivery protocol [%s] does not support raw message delivery.", protocol)
 		}
 	case "FilterPolicy":
 		if value == "" || strings.TrimSpace(value) == "{}" {

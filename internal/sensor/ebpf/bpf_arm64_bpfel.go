@@ -380,6 +380,7 @@ const (
 	bpfProgOnUmount          = "on_umount"
 	bpfProgOnUnlinkat        = "on_unlinkat"
 	bpfProgOnUnshare         = "on_unshare"
+	bpfProgOnUringComplete   = "on_uring_complete"
 	bpfProgOnUserfaultfd     = "on_userfaultfd"
 	bpfProgSnapshot          = "snapshot"
 	bpfProgWhoami            = "whoami"
@@ -516,6 +517,7 @@ type bpfProgramSpecs struct {
 	OnUmount          *ebpf.ProgramSpec `ebpf:"on_umount"`
 	OnUnlinkat        *ebpf.ProgramSpec `ebpf:"on_unlinkat"`
 	OnUnshare         *ebpf.ProgramSpec `ebpf:"on_unshare"`
+	OnUringComplete   *ebpf.ProgramSpec `ebpf:"on_uring_complete"`
 	OnUserfaultfd     *ebpf.ProgramSpec `ebpf:"on_userfaultfd"`
 	Snapshot          *ebpf.ProgramSpec `ebpf:"snapshot"`
 	Whoami            *ebpf.ProgramSpec `ebpf:"whoami"`
@@ -704,6 +706,7 @@ type bpfPrograms struct {
 	OnUmount          *ebpf.Program `ebpf:"on_umount"`
 	OnUnlinkat        *ebpf.Program `ebpf:"on_unlinkat"`
 	OnUnshare         *ebpf.Program `ebpf:"on_unshare"`
+	OnUringComplete   *ebpf.Program `ebpf:"on_uring_complete"`
 	OnUserfaultfd     *ebpf.Program `ebpf:"on_userfaultfd"`
 	Snapshot          *ebpf.Program `ebpf:"snapshot"`
 	Whoami            *ebpf.Program `ebpf:"whoami"`
@@ -776,6 +779,7 @@ func (p *bpfPrograms) Close() error {
 		p.OnUmount,
 		p.OnUnlinkat,
 		p.OnUnshare,
+		p.OnUringComplete,
 		p.OnUserfaultfd,
 		p.Snapshot,
 		p.Whoami,

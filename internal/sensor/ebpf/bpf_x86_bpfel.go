@@ -388,6 +388,7 @@ const (
 	bpfProgOnUnlink          = "on_unlink"
 	bpfProgOnUnlinkat        = "on_unlinkat"
 	bpfProgOnUnshare         = "on_unshare"
+	bpfProgOnUringComplete   = "on_uring_complete"
 	bpfProgOnUserfaultfd     = "on_userfaultfd"
 	bpfProgSnapshot          = "snapshot"
 	bpfProgWhoami            = "whoami"
@@ -532,6 +533,7 @@ type bpfProgramSpecs struct {
 	OnUnlink          *ebpf.ProgramSpec `ebpf:"on_unlink"`
 	OnUnlinkat        *ebpf.ProgramSpec `ebpf:"on_unlinkat"`
 	OnUnshare         *ebpf.ProgramSpec `ebpf:"on_unshare"`
+	OnUringComplete   *ebpf.ProgramSpec `ebpf:"on_uring_complete"`
 	OnUserfaultfd     *ebpf.ProgramSpec `ebpf:"on_userfaultfd"`
 	Snapshot          *ebpf.ProgramSpec `ebpf:"snapshot"`
 	Whoami            *ebpf.ProgramSpec `ebpf:"whoami"`
@@ -728,6 +730,7 @@ type bpfPrograms struct {
 	OnUnlink          *ebpf.Program `ebpf:"on_unlink"`
 	OnUnlinkat        *ebpf.Program `ebpf:"on_unlinkat"`
 	OnUnshare         *ebpf.Program `ebpf:"on_unshare"`
+	OnUringComplete   *ebpf.Program `ebpf:"on_uring_complete"`
 	OnUserfaultfd     *ebpf.Program `ebpf:"on_userfaultfd"`
 	Snapshot          *ebpf.Program `ebpf:"snapshot"`
 	Whoami            *ebpf.Program `ebpf:"whoami"`
@@ -808,6 +811,7 @@ func (p *bpfPrograms) Close() error {
 		p.OnUnlink,
 		p.OnUnlinkat,
 		p.OnUnshare,
+		p.OnUringComplete,
 		p.OnUserfaultfd,
 		p.Snapshot,
 		p.Whoami,

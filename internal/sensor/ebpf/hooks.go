@@ -35,6 +35,8 @@ const (
 	whySyscall   = "exit only: arguments are still in the registers, and entry hooks would add to every system call"
 	whyCgroup    = "sees the kernel's copy of the address, whatever call brought it"
 	whyPackets   = "messages as they leave and reach the socket"
+	whyOut       = "messages as they leave, and packets that no other hook sees: those of raw and ping sockets"
+	whyUring     = "io_uring connects without a system call"
 )
 
 // hookTable lists all hooks of this kernel's architecture.
@@ -56,9 +58,10 @@ func hookTable() []hook {
 		{program: bpfProgOnSendmsg6, kinds: network, why: whyCgroup, attach: onCgroup(ebpf.AttachCGroupUDP6Sendmsg)},
 		{program: bpfProgOnBind4, kinds: only(event.KindBind), why: whyCgroup, attach: onCgroup(ebpf.AttachCGroupInet4Bind)},
 		{program: bpfProgOnBind6, kinds: only(event.KindBind), why: whyCgroup, attach: onCgroup(ebpf.AttachCGroupInet6Bind)},
-		{program: bpfProgOnEgress, kinds: only(event.KindDNS), why: whyPackets, attach: onCgroup(ebpf.AttachCGroupInetEgress)},
+		{program: bpfProgOnEgress, kinds: network, why: whyOut, attach: onCgroup(ebpf.AttachCGroupInetEgress)},
 		{program: bpfProgOnIngress, kinds: only(event.KindDNS), why: whyPackets, attach: onCgroup(ebpf.AttachCGroupInetIngress)},
 		{program: bpfProgOnConnect, kinds: only(event.KindConnect), why: whySyscall, attach: tracepoint("sys_exit_connect")},
+		{program: bpfProgOnUringComplete, kinds: only(event.KindConnect), why: whyUring, attach: tracing},
 		{program: bpfProgOnBind, kinds: only(event.KindBind), why: whySyscall, attach: tracepoint("sys_exit_bind")},
 		{program: bpfProgOnOpenat, kinds: only(event.KindOpen), why: whySyscall, attach: tracepoint("sys_exit_openat")},
 		{program: bpfProgOnOpenat2, kinds: only(event.KindOpen), why: whySyscall, attach: tracepoint("sys_exit_openat2")},

@@ -43,6 +43,7 @@ type Sink struct {
 	server   *smtp.Server
 	mu       sync.Mutex // held while the folder changes
 	last     time.Time
+	close    func() error // end, once
 }
 
 // Open starts to listen; Run serves.
@@ -72,25 +73,36 @@ func Open(o Options) (*Sink, error) {
 	s.server.WriteTimeout = 30 * time.Second
 	s.server.EnableSMTPUTF8 = true
 	s.server.ErrorLog = errorLog{o.Log}
+	s.close = sync.OnceValue(s.end)
 	return s, nil
 }
 
 // URL returns the relay URL with which a sender reaches the sink.
 func (s *Sink) URL() string { return "smtp://" + s.listener.Addr().String() + "?starttls=off" }
 
-// Run serves until ctx ends.
+// Run serves until ctx ends or Close is called.
 func (s *Sink) Run(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { s.server.Close() })
+	stop := context.AfterFunc(ctx, func() { s.Close() })
 	defer stop()
 	err := s.server.Serve(s.listener)
-	if ctx.Err() != nil || errors.Is(err, smtp.ErrServerClosed) {
+	if err == nil || ctx.Err() != nil || errors.Is(err, net.ErrClosed) { // closed, by ctx or by Close
 		return nil
 	}
 	return fmt.Errorf("serving mails: %w", err)
 }
 
-// Close ends a sink that Run was not called on.
-func (s *Sink) Close() error { return errors.Join(s.server.Close(), s.listener.Close()) }
+// Close stops listening and ends all connections. It may be called more than once, before, while and after Run works.
+func (s *Sink) Close() error { return s.close() }
+
+// end is what Close does the first time.
+func (s *Sink) end() error {
+	err := s.server.Close()
+	// The server closes the listeners that it serves; before Run it does not know ours.
+	if e := s.listener.Close(); !errors.Is(e, net.ErrClosed) {
+		err = errors.Join(err, e)
+	}
+	return err
+}
 
 // limited accepts no more connections at a time than free has room for.
 type limited struct {

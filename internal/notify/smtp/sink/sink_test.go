@@ -2,6 +2,7 @@ package sink
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	netsmtp "net/smtp"
@@ -37,6 +38,50 @@ func start(t *testing.T, o Options) *Sink {
 
 func send(s *Sink, body string) error {
 	return netsmtp.SendMail(s.listener.Addr().String(), nil, "a@example.org", []string{"b@example.org", "c@example.org"}, []byte(body))
+}
+
+// TestCloseIsSafeAtAnyTime matters because the server closes what it opened whether or not it ran.
+func TestCloseIsSafeAtAnyTime(t *testing.T) {
+	open := func(t *testing.T) *Sink {
+		s, err := Open(Options{Folder: t.TempDir(), Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	t.Run("twice, without Run", func(t *testing.T) {
+		s := open(t)
+		if err := errors.Join(s.Close(), s.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("after Run", func(t *testing.T) {
+		s := open(t)
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error)
+		go func() { done <- s.Run(ctx) }()
+		if err := send(s, "Subject: x\r\n\r\nx\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		if err := errors.Join(<-done, s.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("before Run", func(t *testing.T) {
+		s := open(t)
+		if err := errors.Join(s.Close(), s.Run(context.Background())); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("Run with a context that ended", func(t *testing.T) {
+		s := open(t)
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		if err := errors.Join(s.Run(ctx), s.Close()); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestMailsAreKeptInOrder(t *testing.T) {

@@ -405,6 +405,21 @@ struct socket {
 	struct sock *sk;
 };
 
+struct io_cqe {
+	s32 res;
+};
+
+struct io_kiocb {
+	u8 opcode;
+	struct io_cqe cqe;
+};
+
+struct io_connect {
+	struct file *file;
+	void *addr; /* in the program's memory */
+	int addr_len;
+};
+
 struct seq_file;
 
 struct bpf_iter_meta {
@@ -453,10 +468,14 @@ struct pt_regs {
 #define AF_INET 2
 #define AF_INET6 10
 #define AF_NETLINK 16
+#define SOCK_DGRAM 2
 #define SOCK_RAW 3
 #define SOCK_PACKET 10
+
+#define IPPROTO_ICMP 1
 #define IPPROTO_TCP 6
 #define IPPROTO_UDP 17
+#define IPPROTO_ICMPV6 58
 
 #define S_IFMT 0170000
 #define S_ISUID 0004000
@@ -495,5 +514,6 @@ struct pt_regs {
 
 #define SIGNAL_GROUP_EXIT 0x4
 #define OVERLAYFS_SUPER_MAGIC 0x794c7630
+#define IORING_OP_CONNECT 16
 #define EINPROGRESS 115
 #define ERESTARTSYS 512

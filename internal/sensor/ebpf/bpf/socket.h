@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * Connect and bind. IPv4 and IPv6 come from the cgroup's socket hooks: they see the kernel's own copy of the address, also for TCP fast
- * open, for datagrams sent without connecting and for calls through io_uring. Unix sockets come from the system calls' exits.
+ * open, for datagrams sent without connecting and for calls through io_uring. Unix sockets come from the system calls' exits and
+ * from io_uring's completions. Raw and ping sockets send without any such hook; their packets are looked at (dns.h).
  */
 #pragma once
 #include "path.h"
@@ -128,13 +129,28 @@ INLINE int connecting(struct bpf_sock_addr *ctx, u16 family)
 	return 1;
 }
 
+/* Whether the destination is among the last ones; it is from now on. */
+INLINE bool sent_already(struct sent *s, struct destination *d)
+{
+	u64 *a = (u64 *)d, *b;
+	u32 i;
+
+#pragma unroll
+	for (i = 0; i < SENT_MAX; i++) {
+		b = (u64 *)&s->to[i];
+		if (a[0] == b[0] && a[1] == b[1] && a[2] == b[2])
+			return true;
+	}
+	i = s->next++ & (SENT_MAX - 1);
+	s->to[i] = *d;
+	return false;
+}
+
 INLINE bool sent_before(struct bpf_sock_addr *ctx, u16 family)
 {
 	struct bpf_sock *sk = ctx->sk;
 	struct destination d = {};
 	struct sent *s;
-	u64 *a = (u64 *)&d, *b;
-	u32 i;
 
 	if (!sk)
 		return false;
@@ -144,15 +160,7 @@ INLINE bool sent_before(struct bpf_sock_addr *ctx, u16 family)
 	user_address(ctx, family, d.address);
 	d.port = ctx->user_port;
 	d.pid = bpf_get_current_pid_tgid() >> 32;
-#pragma unroll
-	for (i = 0; i < SENT_MAX; i++) {
-		b = (u64 *)&s->to[i];
-		if (a[0] == b[0] && a[1] == b[1] && a[2] == b[2])
-			return true;
-	}
-	i = s->next++ & (SENT_MAX - 1);
-	s->to[i] = d;
-	return false;
+	return sent_already(s, &d);
 }
 
 INLINE int sending(struct bpf_sock_addr *ctx, u16 family)
@@ -288,37 +296,17 @@ INLINE int inet_call(u32 kind, struct sock *sk, const void *given, s64 error, st
 	return 0;
 }
 
-INLINE int socket_call(struct sys_exit *ctx, u32 kind)
+/* A connect or bind of a unix socket, whichever way it was asked for. given is the address in the program's memory. */
+INLINE int unix_call(u32 kind, struct sock *sk, const struct sockaddr_un *given, u32 len, s64 error, struct task_struct *task)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct pt_regs *regs = (void *)bpf_task_pt_regs(task);
-	u32 fd = ARG1(regs), len = ARG3(regs);
-	const struct sockaddr_un *given = (void *)ARG2(regs);
-	s64 error = ctx->result < 0 ? -ctx->result : 0;
 	u32 off = sizeof(struct socket_record);
 	struct socket_record *r;
 	struct scratch *s;
-	struct file *file;
 	struct fs_struct *fs;
-	struct sock *sk, *peer;
-	u16 family;
+	struct sock *peer;
 	u8 form = 0;
 	char first;
 
-	if (error >= ERESTARTSYS)
-		return 0;
-	file = file_of(task, fd);
-	if (!file)
-		return 0;
-	sk = sock_of(file);
-	family = BPF_CORE_READ(sk, __sk_common.skc_family);
-	if (family != AF_UNIX && !(inet_by_syscall && (family == AF_INET || family == AF_INET6)))
-		return 0;
-	if (outside(task))
-		return 0;
-
-	if (family != AF_UNIX)
-		return inet_call(kind, sk, given, error, task);
 	s = claim();
 	if (!s) {
 		lose(kind, LOSS_SCRATCH);
@@ -360,6 +348,34 @@ INLINE int socket_call(struct sys_exit *ctx, u32 kind)
 	return 0;
 }
 
+INLINE int socket_call(struct sys_exit *ctx, u32 kind)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs *regs = (void *)bpf_task_pt_regs(task);
+	u32 fd = ARG1(regs), len = ARG3(regs);
+	const void *given = (void *)ARG2(regs);
+	s64 error = ctx->result < 0 ? -ctx->result : 0;
+	struct file *file;
+	struct sock *sk;
+	u16 family;
+
+	if (error >= ERESTARTSYS)
+		return 0;
+	file = file_of(task, fd);
+	if (!file)
+		return 0;
+	sk = sock_of(file);
+	family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	if (family != AF_UNIX && !(inet_by_syscall && (family == AF_INET || family == AF_INET6)))
+		return 0;
+	if (outside(task))
+		return 0;
+
+	if (family != AF_UNIX)
+		return inet_call(kind, sk, given, error, task);
+	return unix_call(kind, sk, given, len, error, task);
+}
+
 SEC("tracepoint/syscalls/sys_exit_connect")
 int on_connect(struct sys_exit *ctx)
 {
@@ -370,4 +386,37 @@ SEC("tracepoint/syscalls/sys_exit_bind")
 int on_bind(struct sys_exit *ctx)
 {
 	return wants(KIND_BIND) ? socket_call(ctx, KIND_BIND) : 0;
+}
+
+/*
+ * A connect that io_uring has carried out: no system call for it ever returns. The task is the one that asked, or a worker that
+ * shares its memory.
+ */
+SEC("tp_btf/io_uring_complete")
+int on_uring_complete(u64 *ctx)
+{
+	struct io_kiocb *req = (void *)ctx[1];
+	struct io_connect *c = (void *)req; /* a request begins with what its operation needs */
+	struct task_struct *task;
+	struct file *file;
+	struct sock *sk;
+	s32 result;
+	u16 family;
+
+	if (!req || !wants(KIND_CONNECT) || BPF_CORE_READ(req, opcode) != IORING_OP_CONNECT)
+		return 0;
+	task = bpf_get_current_task_btf();
+	if (!task->mm || outside(task))
+		return 0;
+	file = BPF_CORE_READ(c, file);
+	if (!file)
+		return 0;
+	sk = sock_of(file);
+	family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	result = BPF_CORE_READ(req, cqe.res);
+	if (family == AF_UNIX)
+		return unix_call(KIND_CONNECT, sk, (void *)BPF_CORE_READ(c, addr), BPF_CORE_READ(c, addr_len), result < 0 ? -result : 0, task);
+	if (inet_by_syscall)
+		return inet_call(KIND_CONNECT, sk, (void *)BPF_CORE_READ(c, addr), result < 0 ? -result : 0, task);
+	return 0;
 }
