@@ -152,7 +152,7 @@ func TestAWSClient(t *testing.T) {
 	})
 
 	t.Run("threat list with bad lines", func(t *testing.T) {
-		list := filepath.Join(t.TempDir(), "list.txt")
+		list := filepath.Join(s.data, "lists", "list.txt")
 		if err := os.WriteFile(list, []byte("# comment\n203.0.113.9\nnot an address!\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}

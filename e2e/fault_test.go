@@ -18,7 +18,7 @@ func TestServerKilled(t *testing.T) {
 	privileged(t, "aws")
 	s := serve(t, "server", "--no-docker")
 	detector := s.aws("guardduty", "create-detector", "--enable", "--features", "Name=RUNTIME_MONITORING,Status=ENABLED")["DetectorId"].(string)
-	list := filepath.Join(t.TempDir(), "list.txt")
+	list := filepath.Join(s.data, "lists", "list.txt")
 	if err := os.WriteFile(list, []byte("203.0.113.77\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -33,7 +33,7 @@ type alerts struct {
 const poll = 5 * time.Millisecond
 
 // newAlerts enables detection, uploads the hostile addresses, and has every finding mailed.
-func newAlerts(ctx context.Context, s *subject.Subject, mails *relay, folder string) (*alerts, error) {
+func newAlerts(ctx context.Context, s *subject.Subject, mails *relay) (*alerts, error) {
 	detector, err := s.Enable(ctx)
 	if err != nil {
 		return nil, err
@@ -45,7 +45,7 @@ func newAlerts(ctx context.Context, s *subject.Subject, mails *relay, folder str
 		}
 	}
 	a := &alerts{guardduty: guardduty.NewFromConfig(configs[0]), detector: detector, seen: map[string]bool{}}
-	if err := a.upload(ctx, folder); err != nil {
+	if err := a.upload(ctx, filepath.Join(s.Data, "lists")); err != nil {
 		return nil, fmt.Errorf("uploading threat list: %w", err)
 	}
 	if err := route(ctx, eventbridge.NewFromConfig(configs[1]), sns.NewFromConfig(configs[2]), mails); err != nil {

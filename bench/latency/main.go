@@ -112,7 +112,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Stop()) }()
-	api, err := newAlerts(ctx, s, relay, folder)
+	api, err := newAlerts(ctx, s, relay)
 	if err != nil {
 		return err
 	}

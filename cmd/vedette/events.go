@@ -15,7 +15,7 @@ import (
 
 type eventsCommand struct {
 	Follow    bool     `short:"f" help:"Show events as they happen, until Ctrl-C."`
-	Kind      []string `help:"Only these kinds: exec, exit, open, connect, bind, dns, ptrace."`
+	Kind      []string `help:"Only these kinds, for example exec, open, connect, dns."`
 	Container string   `help:"Only this container: its name, or the beginning of its id."`
 	Limit     int      `help:"End after this many events; 0 for no limit."`
 	Output    string   `enum:"table,json" default:"table" help:"table or json (one object per line)."`
@@ -130,6 +130,9 @@ func line(e *event.Event) string {
 			what += fmt.Sprintf(" on %s (%d)", t.Name, t.PID)
 		}
 	}
+	if what == "" {
+		what = change(e)
+	}
 	if e.Errno != 0 {
 		what += fmt.Sprintf("  (errno %d)", e.Errno)
 	}
@@ -137,6 +140,54 @@ func line(e *event.Event) string {
 		what += fmt.Sprintf("  ×%d", e.Count)
 	}
 	return event.PrintableN(fmt.Sprintf("%s  %-7s  %-16s  %s[%d]  %s", e.At().Local().Format(time.StampMicro), e.Kind, place, e.Process.Name, e.Process.PID, what), 400)
+}
+
+// change describes what was changed, or called, in a few words.
+func change(e *event.Event) string {
+	switch {
+	case e.File != nil:
+		what := e.File.Path
+		if e.File.Target != "" {
+			what += " → " + e.File.Target
+		}
+		if e.Kind == event.KindChmod {
+			what += fmt.Sprintf(" %04o", e.File.Mode&0o7777)
+		}
+		if o := e.File.Origin; o == event.OriginWritten || o == event.OriginMemory {
+			what += "  [" + o.String() + "]"
+		}
+		return what
+	case e.Memory != nil:
+		return strings.TrimSpace(fmt.Sprintf("%s protection %d %s", e.Memory.Region, e.Memory.Protection, e.Memory.Path))
+	case e.Mount != nil:
+		return strings.TrimSpace(e.Mount.Source + " → " + e.Mount.Target + " " + e.Mount.FSType)
+	case e.Socket != nil:
+		s := e.Socket
+		switch {
+		case s.Path != "":
+			return s.Path
+		case s.Remote.IsValid():
+			return s.Remote.String()
+		case s.Local.IsValid():
+			return s.Local.String()
+		}
+		return fmt.Sprintf("family %d type %d protocol %d", s.Family, s.Type, s.Protocol)
+	case e.Target != nil:
+		what := fmt.Sprintf("%d on pid %d", e.Target.Request, e.Target.TargetPID)
+		if t := e.Target.Target; t != nil {
+			what += " " + t.Name
+		}
+		return what
+	case e.Creds != nil && e.Kind == event.KindCapset:
+		return fmt.Sprintf("capabilities %#x", e.Creds.Capabilities)
+	case e.Creds != nil:
+		return fmt.Sprintf("uid %d euid %d", int32(e.Creds.UID), int32(e.Creds.EUID))
+	case e.Call != nil:
+		return fmt.Sprintf("command %d flags %#x", e.Call.Command, e.Call.Flags)
+	case e.Alert != nil:
+		return fmt.Sprintf("%s of %d events (%s)", e.Alert.Reason, e.Alert.Lost, e.Alert.Where)
+	}
+	return ""
 }
 
 func peer(address, path string) string {

@@ -38,6 +38,9 @@ type cli struct {
 	Simulate simulateCommand `cmd:"" help:"Reproduce attacks, harmlessly, in a container made for it."`
 	Findings findingsCommand `cmd:"" help:"Show findings."`
 	Events   eventsCommand   `cmd:"" help:"Show the raw runtime events."`
+	Record   recordCommand   `cmd:"" help:"Write the runtime events to a file, as they arrive."`
+	Replay   replayCommand   `cmd:"" help:"Run detection over a recording and show the findings."`
+	Rules    rulesCommand    `cmd:"" help:"List, check, test and explain rules."`
 	Coverage coverageCommand `cmd:"" help:"Show which clusters are watched."`
 	Mail     mailCommand     `cmd:"" help:"List and show the mails kept when no relay is configured."`
 	Env      envCommand      `cmd:"" help:"Print the exports that point the aws client at this server."`

@@ -197,7 +197,7 @@ func newFinder(ctx context.Context, g *globals, target simulate.Target) (*finder
 	if err != nil {
 		return nil, err
 	}
-	f := &finder{client: clients.GuardDuty, list: filepath.Join(g.config.Data, "simulate-threats.txt")}
+	f := &finder{client: clients.GuardDuty, list: filepath.Join(data.Lists(), "simulate-threats.txt")}
 	if f.detector, err = theDetector(ctx, f.client); err != nil {
 		return nil, err
 	}

@@ -184,7 +184,7 @@ func (s *Server) openAlerts(ctx context.Context, c config.Config) (err error) {
 // openDetection opens the way from a batch to a finding.
 func (s *Server) openDetection(ctx context.Context, c config.Config, data Data) (err error) {
 	lists := intel.NewLists()
-	if s.sets, err = intel.OpenSets(ctx, intel.SetsOptions{Store: s.db, Lists: lists, Folder: data.Lists(), Log: s.log}); err != nil {
+	if s.sets, err = intel.OpenSets(ctx, intel.SetsOptions{Store: s.db, Lists: lists, Folder: data.Lists(), Folders: c.Lists.Folders, Log: s.log}); err != nil {
 		return fmt.Errorf("opening the threat lists: %w", err)
 	}
 	if s.engine, err = detect.New(detect.Options{Rules: rules.All(), Lists: lists, Registry: s.metrics}); err != nil {

@@ -26,7 +26,7 @@ type GuardDutyOptions struct {
 	Store             *store.DB
 
 	Samples Sampler     // CreateSampleFindings; nil: not implemented
-	Sets    ThreatIntel // threat intelligence sets; nil: not implemented
+	Sets    ThreatIntel // sets of threats and of what is trusted; nil: not implemented
 
 	// DetectorChanged is called after a detector was created, changed or deleted (then detector is nil). It may be nil and
 	// must not block.

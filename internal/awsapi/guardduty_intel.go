@@ -4,18 +4,18 @@ import (
 	"context"
 	"errors"
 
-	"vedette.dev/vedette/internal/awsapi/guardduty"
 	"vedette.dev/vedette/internal/awsapi/wire"
 	"vedette.dev/vedette/internal/intel"
 	"vedette.dev/vedette/internal/store"
 )
 
-// ThreatIntel makes, changes and removes threat intelligence sets; *intel.Sets does.
+// ThreatIntel makes, changes and removes sets of every kind; *intel.Sets does.
 type ThreatIntel interface {
-	Create(ctx context.Context, name, format, location string, activate bool, tags map[string]string) (intel.Set, error)
-	Update(ctx context.Context, id string, change intel.Change) error
-	Delete(ctx context.Context, id string) error
-	Get(ctx context.Context, id string) (intel.Set, bool, error)
+	Create(ctx context.Context, set intel.Set, activate bool) (intel.Set, error)
+	Update(ctx context.Context, kind intel.Kind, id string, change intel.Change) error
+	Retag(tx *store.Tx, kind intel.Kind, id string, tags map[string]string) error
+	Delete(ctx context.Context, kind intel.Kind, id string) error
+	Get(ctx context.Context, kind intel.Kind, id string) (intel.Set, bool, error)
 	All(ctx context.Context) ([]intel.Set, error)
 }
 
@@ -51,101 +51,84 @@ func refuseOwner(owner *string) error {
 	return nil
 }
 
-func hasSet(tx *store.Tx, id string) (bool, error) {
-	_, ok, err := intel.ThreatIntelSets.Get(tx, id)
-	return ok, err
-}
-
-// CreateThreatIntelSet makes a set; its source is read in the background.
-func (g *GuardDuty) CreateThreatIntelSet(ctx context.Context, in *guardduty.CreateThreatIntelSetInput) (*guardduty.CreateThreatIntelSetOutput, error) {
-	sets, err := g.threatIntel(ctx, "CreateThreatIntelSet", in.DetectorId)
+// createSet makes a set; its source is read in the background. It returns the set's id.
+func (g *GuardDuty) createSet(ctx context.Context, operation, detectorID string, set intel.Set, activate bool, owner, token *string) (string, error) {
+	sets, err := g.threatIntel(ctx, operation, detectorID)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	if err := refuseOwner(in.ExpectedBucketOwner); err != nil {
-		return nil, err
+	if err := refuseOwner(owner); err != nil {
+		return "", err
 	}
-	if err := checkTags(in.Tags); err != nil {
-		return nil, err
+	if err := checkTags(set.Tags); err != nil {
+		return "", err
 	}
 	var id string
 	var again bool
 	err = g.db.View(ctx, func(tx *store.Tx) (err error) {
-		id, again, err = g.earlier(tx, "CreateThreatIntelSet", in.ClientToken, hasSet)
+		id, again, err = g.earlier(tx, operation, token, func(tx *store.Tx, id string) (bool, error) {
+			_, ok, err := set.Kind.Documents().Get(tx, id)
+			return ok, err
+		})
 		return err
 	})
-	if err != nil {
-		return nil, err
+	if err != nil || again {
+		return id, err
 	}
-	if !again {
-		set, err := sets.Create(ctx, in.Name, in.Format, in.Location, in.Activate, in.Tags)
-		if err != nil {
-			return nil, refuseSet(err)
-		}
-		id = set.ID
-		err = g.db.Update(ctx, func(tx *store.Tx) error { return g.remember(tx, "CreateThreatIntelSet", in.ClientToken, id) })
-		if err != nil {
-			return nil, err
-		}
+	if set, err = sets.Create(ctx, set, activate); err != nil {
+		return "", refuseSet(err)
 	}
-	return &guardduty.CreateThreatIntelSetOutput{ThreatIntelSetId: id}, nil
+	return set.ID, g.db.Update(ctx, func(tx *store.Tx) error { return g.remember(tx, operation, token, set.ID) })
 }
 
-// GetThreatIntelSet returns a set. GuardDuty's model has no room for the reason of the status ERROR.
-func (g *GuardDuty) GetThreatIntelSet(ctx context.Context, in *guardduty.GetThreatIntelSetInput) (*guardduty.GetThreatIntelSetOutput, error) {
-	sets, err := g.threatIntel(ctx, "GetThreatIntelSet", in.DetectorId)
+// getSet returns a set.
+func (g *GuardDuty) getSet(ctx context.Context, operation, detectorID string, kind intel.Kind, id string) (intel.Set, error) {
+	sets, err := g.threatIntel(ctx, operation, detectorID)
 	if err != nil {
-		return nil, err
+		return intel.Set{}, err
 	}
-	set, ok, err := sets.Get(ctx, in.ThreatIntelSetId)
-	if err != nil {
-		return nil, err
+	set, ok, err := sets.Get(ctx, kind, id)
+	if err == nil && !ok {
+		err = noSuchResource()
 	}
-	if !ok {
-		return nil, noSuchResource()
-	}
-	return &guardduty.GetThreatIntelSetOutput{
-		Name: set.Name, Format: set.Format, Location: set.Location, Status: set.Status, Tags: set.Tags,
-	}, nil
+	return set, err
 }
 
-// UpdateThreatIntelSet changes what the input names and keeps the rest.
-func (g *GuardDuty) UpdateThreatIntelSet(ctx context.Context, in *guardduty.UpdateThreatIntelSetInput) (*guardduty.UpdateThreatIntelSetOutput, error) {
-	sets, err := g.threatIntel(ctx, "UpdateThreatIntelSet", in.DetectorId)
+// updateSet changes what the input names and keeps the rest.
+func (g *GuardDuty) updateSet(ctx context.Context, operation, detectorID string, kind intel.Kind, id string, change intel.Change, owner *string) error {
+	sets, err := g.threatIntel(ctx, operation, detectorID)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := refuseOwner(in.ExpectedBucketOwner); err != nil {
-		return nil, err
+	if err := refuseOwner(owner); err != nil {
+		return err
 	}
-	err = sets.Update(ctx, in.ThreatIntelSetId, intel.Change{Name: in.Name, Location: in.Location, Activate: in.Activate})
-	return nil, refuseSet(err)
+	return refuseSet(sets.Update(ctx, kind, id, change))
 }
 
-// ListThreatIntelSets lists the ids of the sets.
-func (g *GuardDuty) ListThreatIntelSets(ctx context.Context, in *guardduty.ListThreatIntelSetsInput) (*guardduty.ListThreatIntelSetsOutput, error) {
-	if _, err := g.threatIntel(ctx, "ListThreatIntelSets", in.DetectorId); err != nil {
-		return nil, err
+// listSets lists the ids of the sets of a kind.
+func (g *GuardDuty) listSets(ctx context.Context, operation, detectorID string, kind intel.Kind, token *string, size *int64) (ids []string, next *string, err error) {
+	if _, err := g.threatIntel(ctx, operation, detectorID); err != nil {
+		return nil, nil, err
 	}
-	out := &guardduty.ListThreatIntelSetsOutput{}
-	err := g.db.View(ctx, func(tx *store.Tx) error {
-		entries, next, err := page(tx, intel.ThreatIntelSets, "", digest("ListThreatIntelSets"), in.NextToken, in.MaxResults)
+	err = g.db.View(ctx, func(tx *store.Tx) error {
+		entries, more, err := page(tx, kind.Documents(), "", digest(operation), token, size)
 		for _, e := range entries {
-			out.ThreatIntelSetIds = append(out.ThreatIntelSetIds, e.Key)
+			ids = append(ids, e.Key)
 		}
-		out.NextToken = &next
+		next = &more
 		return err
 	})
-	return out, err
+	return ids, next, err
 }
 
-// DeleteThreatIntelSet removes a set and what it put into the lists.
-func (g *GuardDuty) DeleteThreatIntelSet(ctx context.Context, in *guardduty.DeleteThreatIntelSetInput) (*guardduty.DeleteThreatIntelSetOutput, error) {
-	sets, err := g.threatIntel(ctx, "DeleteThreatIntelSet", in.DetectorId)
+// deleteSet removes a set and what it put into the lists.
+func (g *GuardDuty) deleteSet(ctx context.Context, operation, detectorID string, kind intel.Kind, id string) error {
+	sets, err := g.threatIntel(ctx, operation, detectorID)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return nil, refuseSet(sets.Delete(ctx, in.ThreatIntelSetId))
+	return refuseSet(sets.Delete(ctx, kind, id))
 }
 
 // clearSets removes every set.
@@ -158,7 +141,7 @@ func (g *GuardDuty) clearSets(ctx context.Context) error {
 		return err
 	}
 	for _, set := range sets {
-		if err := g.sets.Delete(ctx, set.ID); err != nil && !errors.Is(err, intel.ErrNotFound) {
+		if err := g.sets.Delete(ctx, set.Kind, set.ID); err != nil && !errors.Is(err, intel.ErrNotFound) {
 			return err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,7 +37,7 @@ func TestThreatIntelSets(t *testing.T) {
 	go func() { defer close(done); _ = sets.Run(ctx) }()
 	t.Cleanup(func() { <-done })
 
-	path := filepath.Join(folder, "list.txt")
+	path := filepath.Join(folder, "copies", "list.txt")
 	if err := os.WriteFile(path, []byte("203.0.113.66\nevil.example\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -81,10 +82,10 @@ func TestThreatIntelSets(t *testing.T) {
 		t.Errorf("ListThreatIntelSets = %v, %v", list, err)
 	}
 
-	in.ClientToken, in.Format = nil, types.ThreatIntelSetFormatStix
+	in.ClientToken, in.Location = nil, aws.String("file:///etc/passwd")
 	_, err = r.CreateThreatIntelSet(ctx, in)
-	wantBadRequest(t, err, "STIX")
-	in.Format, in.ExpectedBucketOwner = types.ThreatIntelSetFormatTxt, aws.String("111122223333")
+	wantBadRequest(t, err, "only files in")
+	in.Location, in.ExpectedBucketOwner = aws.String("file://"+path), aws.String("111122223333")
 	_, err = r.CreateThreatIntelSet(ctx, in)
 	wantBadRequest(t, err, "expectedBucketOwner cannot be checked")
 	_, err = r.GetThreatIntelSet(ctx, &awsguardduty.GetThreatIntelSetInput{DetectorId: &id, ThreatIntelSetId: aws.String("x")})
@@ -104,6 +105,132 @@ func TestThreatIntelSets(t *testing.T) {
 	}
 	if left, err := sets.All(ctx); err != nil || len(left) != 0 {
 		t.Errorf("sets left behind by DeleteDetector: %v, %v", left, err)
+	}
+}
+
+// TestEntitySets makes a set of each kind through its operations and looks at what they put into the lists.
+func TestEntitySets(t *testing.T) {
+	folder, lists := t.TempDir(), intel.NewLists()
+	var sets *intel.Sets
+	r := newRig(t, func(o *GuardDutyOptions) {
+		var err error
+		sets, err = intel.OpenSets(t.Context(), intel.SetsOptions{Store: o.Store, Folder: folder, Lists: lists, Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Sets = sets
+	})
+	ctx := t.Context()
+	done := make(chan struct{})
+	go func() { defer close(done); _ = sets.Run(ctx) }()
+	t.Cleanup(func() { <-done })
+	id := r.detector()
+	write := func(name, text string) *string {
+		path := filepath.Join(folder, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return aws.String("file://" + path)
+	}
+	on := aws.Bool(true)
+
+	hash := strings.Repeat("ab", 32)
+	threats, err := r.CreateThreatEntitySet(ctx, &awsguardduty.CreateThreatEntitySetInput{DetectorId: &id, Name: aws.String("threats"), Format: types.ThreatEntitySetFormatOtxCsv,
+		Location: write("otx.csv", "Indicator type, Indicator, Description\nIPv4, 198.51.100.1, x\nDomain name, evil.example, x\nFileHash-SHA256, "+hash+", x\nIPv4, nonsense, x\n"),
+		Activate: on, Tags: map[string]string{intel.CategoryTag: "phishing"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, func() bool {
+		out, err := r.GetThreatEntitySet(ctx, &awsguardduty.GetThreatEntitySetInput{DetectorId: &id, ThreatEntitySetId: threats.ThreatEntitySetId})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out.Status == types.ThreatEntitySetStatusActive && aws.ToString(out.ErrorDetails) == "skipped 1 bad lines of 4; line 5: no address" &&
+			out.CreatedAt != nil && out.Format == types.ThreatEntitySetFormatOtxCsv
+	})
+	category := func(found []*intel.List) string {
+		if len(found) != 1 {
+			return fmt.Sprint(len(found))
+		}
+		return found[0].Category
+	}
+	if got := category(lists.Domain(nil, "www.evil.example")); got != "phishing" {
+		t.Errorf("the domain is %s", got)
+	}
+	if got := category(lists.File(nil, hash)); got != intel.CustomMalware {
+		t.Errorf("the file is %s", got)
+	}
+	// Another tag makes it another category.
+	arn := "arn:aws:guardduty:" + testRegion + ":" + testAccount + ":detector/" + id + "/threatentityset/" + *threats.ThreatEntitySetId
+	if _, err := r.TagResource(ctx, &awsguardduty.TagResourceInput{ResourceArn: &arn, Tags: map[string]string{intel.CategoryTag: "drop-point"}}); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, func() bool { return category(lists.Domain(nil, "evil.example")) == "drop-point" })
+	_, err = r.TagResource(ctx, &awsguardduty.TagResourceInput{ResourceArn: &arn, Tags: map[string]string{intel.CategoryTag: "nice"}})
+	wantBadRequest(t, err, "the tag vedette:category must be one of command-and-control,")
+
+	trusted, err := r.CreateTrustedEntitySet(ctx, &awsguardduty.CreateTrustedEntitySetInput{DetectorId: &id, Name: aws.String("trusted"), Format: types.TrustedEntitySetFormatTxt,
+		Location: write("trusted.txt", "good.evil.example\n"), Activate: on})
+	if err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, func() bool { return lists.TrustedDomain("good.evil.example") })
+	if got := lists.Domain(nil, "good.evil.example"); len(got) > 0 {
+		t.Errorf("a trusted name is listed: %v", got)
+	}
+	ips, err := r.CreateIPSet(ctx, &awsguardduty.CreateIPSetInput{DetectorId: &id, Name: aws.String("trusted"), Format: types.IpSetFormatTxt,
+		Location: write("ips.txt", "198.51.100.0/28\nother.example\n"), Activate: on})
+	if err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, func() bool { return lists.TrustedAddress(netip.MustParseAddr("198.51.100.1")) })
+	if lists.TrustedDomain("other.example") {
+		t.Error("an IP set trusts a domain name")
+	}
+	if _, err := r.UpdateIPSet(ctx, &awsguardduty.UpdateIPSetInput{DetectorId: &id, IpSetId: ips.IpSetId, Activate: aws.Bool(false)}); err != nil {
+		t.Fatal(err)
+	}
+	if got := category(lists.Address(nil, netip.MustParseAddr("198.51.100.1"))); got != "drop-point" {
+		t.Errorf("the address that is trusted no more is %s", got)
+	}
+
+	if _, err := r.UpdateThreatEntitySet(ctx, &awsguardduty.UpdateThreatEntitySetInput{DetectorId: &id, ThreatEntitySetId: threats.ThreatEntitySetId, Name: aws.String("renamed")}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.UpdateTrustedEntitySet(ctx, &awsguardduty.UpdateTrustedEntitySetInput{DetectorId: &id, TrustedEntitySetId: trusted.TrustedEntitySetId, Activate: on}); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, func() bool {
+		out, err := r.GetTrustedEntitySet(ctx, &awsguardduty.GetTrustedEntitySetInput{DetectorId: &id, TrustedEntitySetId: trusted.TrustedEntitySetId})
+		return err == nil && out.Status == types.TrustedEntitySetStatusActive && out.ErrorDetails == nil
+	})
+	if out, err := r.GetIPSet(ctx, &awsguardduty.GetIPSetInput{DetectorId: &id, IpSetId: ips.IpSetId}); err != nil || out.Status != types.IpSetStatusInactive {
+		t.Errorf("GetIPSet = %+v, %v", out, err)
+	}
+	if out, err := r.ListIPSets(ctx, &awsguardduty.ListIPSetsInput{DetectorId: &id}); err != nil || !slices.Equal(out.IpSetIds, []string{*ips.IpSetId}) {
+		t.Errorf("ListIPSets = %v, %v", out, err)
+	}
+	if out, err := r.ListThreatEntitySets(ctx, &awsguardduty.ListThreatEntitySetsInput{DetectorId: &id}); err != nil || len(out.ThreatEntitySetIds) != 1 {
+		t.Errorf("ListThreatEntitySets = %v, %v", out, err)
+	}
+	if out, err := r.ListTrustedEntitySets(ctx, &awsguardduty.ListTrustedEntitySetsInput{DetectorId: &id}); err != nil || len(out.TrustedEntitySetIds) != 1 {
+		t.Errorf("ListTrustedEntitySets = %v, %v", out, err)
+	}
+	// A set is not found as one of another kind.
+	_, err = r.GetIPSet(ctx, &awsguardduty.GetIPSetInput{DetectorId: &id, IpSetId: trusted.TrustedEntitySetId})
+	wantBadRequest(t, err, "no such resource found")
+	if _, err := r.DeleteTrustedEntitySet(ctx, &awsguardduty.DeleteTrustedEntitySetInput{DetectorId: &id, TrustedEntitySetId: trusted.TrustedEntitySetId}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.DeleteThreatEntitySet(ctx, &awsguardduty.DeleteThreatEntitySetInput{DetectorId: &id, ThreatEntitySetId: threats.ThreatEntitySetId}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.DeleteIPSet(ctx, &awsguardduty.DeleteIPSetInput{DetectorId: &id, IpSetId: ips.IpSetId}); err != nil {
+		t.Fatal(err)
+	}
+	if left := len(lists.File(nil, hash)) + len(lists.Domain(nil, "evil.example")); left != 0 || lists.TrustedDomain("good.evil.example") {
+		t.Error("deleted sets are still in use")
 	}
 }
 

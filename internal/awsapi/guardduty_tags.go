@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"maps"
+	"slices"
 	"strings"
 
 	"vedette.dev/vedette/internal/awsapi/guardduty"
@@ -53,8 +54,8 @@ func (g *GuardDuty) tagged(tx *store.Tx, arn string, change func(tags map[string
 		}
 		f.Tags = tags
 		return filters.Put(tx, id+"/"+name, f)
-	case kind == "threatintelset" && g.sets != nil:
-		set, ok, err := intel.ThreatIntelSets.Get(tx, name)
+	case g.sets != nil && slices.Contains(intel.Kinds(), intel.Kind(kind)):
+		set, ok, err := intel.Kind(kind).Documents().Get(tx, name)
 		if err != nil || !ok {
 			return cmp.Or(err, error(noSuchResource()))
 		}
@@ -62,8 +63,7 @@ func (g *GuardDuty) tagged(tx *store.Tx, arn string, change func(tags map[string
 		if err != nil || !changed {
 			return err
 		}
-		set.Tags = tags
-		return intel.ThreatIntelSets.Put(tx, name, set)
+		return refuseSet(g.sets.Retag(tx, intel.Kind(kind), name, tags))
 	}
 	return noSuchResource()
 }
@@ -77,7 +77,7 @@ func retag(tags map[string]string, change func(map[string]string) (bool, error))
 	return tags, changed, err
 }
 
-// TagResource adds tags to a detector, a filter or a threat intelligence set.
+// TagResource adds tags to a detector, a filter or a set.
 func (g *GuardDuty) TagResource(ctx context.Context, in *guardduty.TagResourceInput) (*guardduty.TagResourceOutput, error) {
 	return nil, g.db.Update(ctx, func(tx *store.Tx) error {
 		return g.tagged(tx, in.ResourceArn, func(tags map[string]string) (bool, error) {
@@ -99,7 +99,7 @@ func (g *GuardDuty) UntagResource(ctx context.Context, in *guardduty.UntagResour
 	})
 }
 
-// ListTagsForResource lists the tags of a detector, a filter or a threat intelligence set.
+// ListTagsForResource lists the tags of a detector, a filter or a set.
 func (g *GuardDuty) ListTagsForResource(ctx context.Context, in *guardduty.ListTagsForResourceInput) (*guardduty.ListTagsForResourceOutput, error) {
 	out := &guardduty.ListTagsForResourceOutput{}
 	return out, g.db.View(ctx, func(tx *store.Tx) error {

@@ -30,6 +30,7 @@ type Config struct {
 	Agent     Agent     `yaml:"agent"`
 	Stream    Stream    `yaml:"stream"`
 	Inventory Inventory `yaml:"inventory"`
+	Lists     Lists     `yaml:"lists"`
 	Rules     string    `yaml:"rules"` // folder of rules and exceptions of one's own (docs/rules.md); empty for none
 }
 
@@ -74,6 +75,11 @@ type Inventory struct {
 	Docker bool `yaml:"docker"` // read the Docker engine's containers
 }
 
+// Lists says where lists of threats and of what is trusted may come from.
+type Lists struct {
+	Folders []string `yaml:"folders"` // whose files a location may name, beside those of DATA/lists
+}
+
 // Default returns the configuration used where nothing is said.
 func Default() Config {
 	data := "/var/lib/vedette"
@@ -97,6 +103,7 @@ func Default() Config {
 		},
 		Stream:    Stream{MaxBytes: 1 << 30, MaxAge: 72 * time.Hour},
 		Inventory: Inventory{Docker: true},
+		Lists:     Lists{Folders: []string{"/etc/vedette"}},
 	}
 }
 
@@ -175,6 +182,11 @@ func (c Config) Check() error {
 	}
 	if c.Stream.MaxBytes < 16<<20 {
 		fail("stream.maxBytes", "%d is less than 16 MiB", c.Stream.MaxBytes)
+	}
+	for _, folder := range c.Lists.Folders {
+		if !filepath.IsAbs(folder) || filepath.Clean(folder) == "/" {
+			fail("lists.folders", "%q is not an absolute path of a folder other than /", folder)
+		}
 	}
 	return errors.Join(wrong...)
 }

@@ -76,3 +76,6 @@ func Inspect(e *event.Event, host finding.Host, lists *intel.Lists) *Facts {
 	}
 	return &Facts{event: e, host: host, lists: lists, shells: newShellBook()}
 }
+
+// Kinds returns the kinds of event that the rule can match.
+func (r Rule) Kinds() (event.Kinds, error) { return patternKinds([]byte(r.Pattern)) }

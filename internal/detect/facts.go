@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"vedette.dev/vedette/internal/detect/command"
 	"vedette.dev/vedette/internal/event"
 	"vedette.dev/vedette/internal/finding"
 	"vedette.dev/vedette/internal/intel"
@@ -29,6 +30,7 @@ const (
 	factHostID
 	factHostName
 	factAnswerCategory
+	factCommandName
 )
 
 var facts = []Fact{
@@ -40,6 +42,8 @@ var facts = []Fact{
 	factHostName:      {"host.name", "string", "The name of the host.", `"web-1"`},
 
 	factAnswerCategory: {"dns.answerCategory", "string", "The categories of the threat lists that hold an address in the answer.", `"black-hole"`},
+
+	factCommandName: {"command.name", "string", "The names of the programs that the command line of an exec runs: wrappers such as sudo and busybox taken off, the text of sh -c and the like read, quotes and encodings resolved.", `"curl"`},
 }
 
 // FactList returns the facts, in the order of their numbers.
@@ -57,10 +61,14 @@ type Facts struct {
 
 	answers     []*intel.List
 	haveAnswers bool
+
+	parser       command.Parser
+	commands     []command.Command
+	haveCommands bool
 }
 
 func (f *Facts) reset(e *event.Event) {
-	f.event, f.haveListed, f.haveAnswers = e, false, false
+	f.event, f.haveListed, f.haveAnswers, f.haveCommands, f.commands = e, false, false, false, nil
 	f.listed, f.answers = f.listed[:0], f.answers[:0]
 }
 
@@ -80,6 +88,17 @@ func (f *Facts) Listed() []*intel.List {
 		f.listed = f.lists.File(f.listed, e.Process.SHA256)
 	}
 	return f.listed
+}
+
+// Commands returns the commands that the command line of an exec stands for; the first is the program itself. The slice is
+// valid until the next event.
+func (f *Facts) Commands() []command.Command {
+	if !f.haveCommands && f.event.Kind == event.KindExec && f.event.Process != nil {
+		p := f.event.Process
+		f.commands = f.parser.Parse(p.ExePath, p.Args, p.ScriptPath)
+	}
+	f.haveCommands = true
+	return f.commands
 }
 
 // maxAnswers bounds how many addresses of one DNS answer are looked up.
@@ -151,6 +170,12 @@ func (f *Facts) AppendValues(dst []pattern.Value, field int) []pattern.Value {
 		return text(f.host.ID)
 	case factHostName:
 		return text(f.host.Name)
+	case factCommandName:
+		for i := range f.Commands() {
+			if name := f.commands[i].Name; name != "" {
+				dst = append(dst, pattern.StringValue(name))
+			}
+		}
 	case factAnswerCategory:
 		for _, l := range f.AnswerListed() {
 			dst = append(dst, pattern.StringValue(l.Category))

@@ -15,14 +15,26 @@ import (
 
 func parse(t testing.TB, text string) (*Lists, Report) {
 	t.Helper()
-	list := &List{Name: "test", Category: CommandAndControl}
-	report, err := Parse(list, strings.NewReader(text))
+	return parseAs(t, FormatTXT, text)
+}
+
+// parseAs parses a text into lists that hold entries of every sort.
+func parseAs(t testing.TB, format, text string) (*Lists, Report) {
+	t.Helper()
+	into := everything("test")
+	report, err := Parse(into, format, strings.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
 	}
 	lists := &Lists{}
-	lists.Set("test", list)
+	lists.Set("test", into.Addresses)
+	lists.Set("test/files", into.Files)
 	return lists, report
+}
+
+func everything(name string) Into {
+	hosts := &List{Name: name, Category: CommandAndControl}
+	return Into{Addresses: hosts, Domains: hosts, Files: &List{Name: name, Category: CustomMalware}}
 }
 
 func TestParse(t *testing.T) {
@@ -85,7 +97,7 @@ func TestParseBadLines(t *testing.T) {
 		"bücher.example":                 "a domain name in other scripts must be in its xn-- form",
 		strings.Repeat("a", 64) + ".ex":  "no address, and a label too long for a domain name",
 		strings.Repeat("ab.", 100) + "x": "no address, and too long for a domain name",
-		strings.Repeat("x", 5000):        "longer than 4096 bytes",
+		strings.Repeat("x", 70000):       "longer than 65536 bytes",
 		"\x00\x01":                       "no address and no domain name",
 	} {
 		_, report := parse(t, "192.0.2.1\n"+line+"\n192.0.2.2\n")
@@ -97,18 +109,18 @@ func TestParseBadLines(t *testing.T) {
 	if report.Bad != 1000 || len(report.BadLines) != MaxBadLines {
 		t.Errorf("%d bad lines, %d of them reported", report.Bad, len(report.BadLines))
 	}
-	if want := `skipped 1000 bad lines of 1000; line 1: "bad": `; !strings.HasPrefix(report.String(), want) {
+	if want := `skipped 1000 bad lines of 1000; line 1: no address, and a domain name of one label`; !strings.HasPrefix(report.String(), want) {
 		t.Errorf("report is %q", report)
 	}
 }
 
 func TestParseBounds(t *testing.T) {
 	endless := io.MultiReader(strings.NewReader("192.0.2.1\n"), endlessReader{})
-	if _, err := Parse(&List{}, endless); !errors.Is(err, ErrTooLarge) {
+	if _, err := Parse(everything("x"), FormatTXT, endless); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("an endless list: %v", err)
 	}
 	broken := errors.New("broken")
-	if _, err := Parse(&List{}, io.MultiReader(strings.NewReader("192.0.2.1\n"), errorReader{broken})); !errors.Is(err, broken) {
+	if _, err := Parse(everything("x"), FormatTXT, io.MultiReader(strings.NewReader("192.0.2.1\n"), errorReader{broken})); !errors.Is(err, broken) {
 		t.Errorf("a broken source: %v", err)
 	}
 }
@@ -131,8 +143,9 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("::ffff:1.2.3.4/97\n*.a.b\n.\n\xef\xbb\xbf"))
 	f.Add(bytes.Repeat([]byte("x"), 5000))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		list := &List{}
-		report, err := Parse(list, bytes.NewReader(text))
+		into := everything("x")
+		list := into.Addresses
+		report, err := Parse(into, FormatTXT, bytes.NewReader(text))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -140,7 +153,7 @@ func FuzzParse(f *testing.F) {
 		if report.Entries+report.Bad > lines || len(report.BadLines) > MaxBadLines {
 			t.Fatalf("%d lines gave %+v", lines, report)
 		}
-		if prefixes, domains, _ := list.Size(); prefixes+domains > report.Entries {
+		if prefixes, domains, _ := list.Size(); prefixes+domains+len(into.Files.files) > report.Entries {
 			t.Fatalf("%d prefixes and %d domains of %d entries", prefixes, domains, report.Entries)
 		}
 		lists := &Lists{}
@@ -212,15 +225,16 @@ func BenchmarkParseMillion(b *testing.B) {
 	text := million()
 	b.SetBytes(int64(len(text)))
 	for b.Loop() {
-		if _, err := Parse(&List{}, bytes.NewReader(text)); err != nil {
+		if _, err := Parse(everything("x"), FormatTXT, bytes.NewReader(text)); err != nil {
 			b.Fatal(err)
 		}
 	}
 }
 
 func BenchmarkLookup(b *testing.B) {
-	list := &List{Name: "million", Category: CommandAndControl}
-	if _, err := Parse(list, bytes.NewReader(million())); err != nil {
+	into := everything("million")
+	list := into.Addresses
+	if _, err := Parse(into, FormatTXT, bytes.NewReader(million())); err != nil {
 		b.Fatal(err)
 	}
 	lists := NewLists()

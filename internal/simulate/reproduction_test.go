@@ -2,6 +2,7 @@ package simulate_test
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 
 	"vedette.dev/vedette/internal/simulate"
@@ -31,13 +32,14 @@ func TestReproductionsAreWellFormed(t *testing.T) {
 			t.Errorf("%s is not found by its type", r.Type)
 		}
 	}
-	for _, want := range []string{
-		"Backdoor:Runtime/C&CActivity.B", "Backdoor:Runtime/C&CActivity.B!DNS", "DefenseEvasion:Runtime/ProcessInjection.Ptrace",
-		"Execution:Runtime/NewBinaryExecuted", "Execution:Runtime/ReverseShell", "PrivilegeEscalation:Runtime/DockerSocketAccessed",
-	} {
-		if !types[want] {
+	for want := range strings.Lines(published) {
+		if want = strings.TrimSpace(want); !types[want] {
 			t.Errorf("%s cannot be reproduced", want)
 		}
+		delete(types, want)
+	}
+	for other := range types {
+		t.Errorf("%s is no published type", other)
 	}
 	if _, ok := simulate.For("No:Such/Type"); ok {
 		t.Error("an unknown type was found")
@@ -60,5 +62,75 @@ func TestTarget(t *testing.T) {
 	spec, err := simulate.Spec(simulate.Target{Address: netip.MustParseAddr("203.0.113.9")})
 	if err != nil || spec.Addresses[0] != netip.MustParsePrefix("203.0.113.9/32") {
 		t.Errorf("addresses %v, %v", spec.Addresses, err)
+	}
+}
+
+// published are the Runtime finding types of the GuardDuty user guide.
+const published = `Backdoor:Runtime/C&CActivity.B
+	Backdoor:Runtime/C&CActivity.B!DNS
+	CryptoCurrency:Runtime/BitcoinTool.B
+	CryptoCurrency:Runtime/BitcoinTool.B!DNS
+	DefenseEvasion:Runtime/FilelessExecution
+	DefenseEvasion:Runtime/KernelModuleLoaded
+	DefenseEvasion:Runtime/ProcessInjection.Proc
+	DefenseEvasion:Runtime/ProcessInjection.Ptrace
+	DefenseEvasion:Runtime/ProcessInjection.VirtualMemoryWrite
+	DefenseEvasion:Runtime/PtraceAntiDebugging
+	DefenseEvasion:Runtime/SensitiveFileModified
+	DefenseEvasion:Runtime/SuspiciousCommand
+	Discovery:Runtime/SuspiciousCommand
+	Execution:Runtime/MaliciousFileExecuted
+	Execution:Runtime/MaliciousFileExecuted.Custom
+	Execution:Runtime/NewBinaryExecuted
+	Execution:Runtime/NewLibraryLoaded
+	Execution:Runtime/ReverseShell
+	Execution:Runtime/SuspiciousCommand
+	Execution:Runtime/SuspiciousShellCreated
+	Execution:Runtime/SuspiciousTool
+	Impact:Runtime/AbusedDomainRequest.Reputation
+	Impact:Runtime/BitcoinDomainRequest.Reputation
+	Impact:Runtime/CryptoMinerExecuted
+	Impact:Runtime/MaliciousDomainRequest.Reputation
+	Impact:Runtime/SuspiciousDomainRequest.Reputation
+	Persistence:Runtime/SensitiveFileModified
+	Persistence:Runtime/SuspiciousCommand
+	PrivilegeEscalation:Runtime/CGroupsReleaseAgentModified
+	PrivilegeEscalation:Runtime/ContainerMountsHostDirectory
+	PrivilegeEscalation:Runtime/DockerSocketAccessed
+	PrivilegeEscalation:Runtime/ElevationToRoot
+	PrivilegeEscalation:Runtime/RuncContainerEscape
+	PrivilegeEscalation:Runtime/SensitiveFileModified
+	PrivilegeEscalation:Runtime/SuspiciousCommand
+	PrivilegeEscalation:Runtime/UserfaultfdUsage
+	Trojan:Runtime/BlackholeTraffic
+	Trojan:Runtime/BlackholeTraffic!DNS
+	Trojan:Runtime/DGADomainRequest.C!DNS
+	Trojan:Runtime/DriveBySourceTraffic!DNS
+	Trojan:Runtime/DropPoint
+	Trojan:Runtime/DropPoint!DNS
+	Trojan:Runtime/PhishingDomainRequest!DNS
+	UnauthorizedAccess:Runtime/MetadataDNSRebind
+	UnauthorizedAccess:Runtime/TorClient
+	UnauthorizedAccess:Runtime/TorRelay`
+
+func TestIndicators(t *testing.T) {
+	got, err := simulate.Indicators(simulate.Target{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	types := map[string]int{}
+	for _, i := range got {
+		types[i.Type]++
+		if _, err := netip.ParseAddr(i.Value); err != nil && len(i.Value) != 64 {
+			t.Errorf("%+v is neither an address nor a hash", i)
+		}
+		if _, ok := simulate.For(i.Type); !ok || i.Category == "" {
+			t.Errorf("%+v belongs to nothing", i)
+		}
+	}
+	for _, want := range []string{"Execution:Runtime/MaliciousFileExecuted", "Execution:Runtime/MaliciousFileExecuted.Custom", "UnauthorizedAccess:Runtime/TorRelay"} {
+		if types[want] == 0 {
+			t.Errorf("nothing leads to %s", want)
+		}
 	}
 }

@@ -25,6 +25,8 @@ var services = []service{
 			"CreateFilter", "GetFilter", "UpdateFilter", "ListFilters", "DeleteFilter",
 			"CreateThreatIntelSet", "GetThreatIntelSet", "UpdateThreatIntelSet", "ListThreatIntelSets", "DeleteThreatIntelSet",
 			"CreateIPSet", "GetIPSet", "UpdateIPSet", "ListIPSets", "DeleteIPSet",
+			"CreateThreatEntitySet", "GetThreatEntitySet", "UpdateThreatEntitySet", "ListThreatEntitySets", "DeleteThreatEntitySet",
+			"CreateTrustedEntitySet", "GetTrustedEntitySet", "UpdateTrustedEntitySet", "ListTrustedEntitySets", "DeleteTrustedEntitySet",
 			"ListCoverage", "GetCoverageStatistics",
 			"TagResource", "UntagResource", "ListTagsForResource",
 		},

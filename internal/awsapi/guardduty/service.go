@@ -16,25 +16,33 @@ type API interface {
 	CreateFilter(context.Context, *CreateFilterInput) (*CreateFilterOutput, error)
 	CreateIPSet(context.Context, *CreateIPSetInput) (*CreateIPSetOutput, error)
 	CreateSampleFindings(context.Context, *CreateSampleFindingsInput) (*CreateSampleFindingsOutput, error)
+	CreateThreatEntitySet(context.Context, *CreateThreatEntitySetInput) (*CreateThreatEntitySetOutput, error)
 	CreateThreatIntelSet(context.Context, *CreateThreatIntelSetInput) (*CreateThreatIntelSetOutput, error)
+	CreateTrustedEntitySet(context.Context, *CreateTrustedEntitySetInput) (*CreateTrustedEntitySetOutput, error)
 	DeleteDetector(context.Context, *DeleteDetectorInput) (*DeleteDetectorOutput, error)
 	DeleteFilter(context.Context, *DeleteFilterInput) (*DeleteFilterOutput, error)
 	DeleteIPSet(context.Context, *DeleteIPSetInput) (*DeleteIPSetOutput, error)
+	DeleteThreatEntitySet(context.Context, *DeleteThreatEntitySetInput) (*DeleteThreatEntitySetOutput, error)
 	DeleteThreatIntelSet(context.Context, *DeleteThreatIntelSetInput) (*DeleteThreatIntelSetOutput, error)
+	DeleteTrustedEntitySet(context.Context, *DeleteTrustedEntitySetInput) (*DeleteTrustedEntitySetOutput, error)
 	GetCoverageStatistics(context.Context, *GetCoverageStatisticsInput) (*GetCoverageStatisticsOutput, error)
 	GetDetector(context.Context, *GetDetectorInput) (*GetDetectorOutput, error)
 	GetFilter(context.Context, *GetFilterInput) (*GetFilterOutput, error)
 	GetFindings(context.Context, *GetFindingsInput) (*GetFindingsOutput, error)
 	GetFindingsStatistics(context.Context, *GetFindingsStatisticsInput) (*GetFindingsStatisticsOutput, error)
 	GetIPSet(context.Context, *GetIPSetInput) (*GetIPSetOutput, error)
+	GetThreatEntitySet(context.Context, *GetThreatEntitySetInput) (*GetThreatEntitySetOutput, error)
 	GetThreatIntelSet(context.Context, *GetThreatIntelSetInput) (*GetThreatIntelSetOutput, error)
+	GetTrustedEntitySet(context.Context, *GetTrustedEntitySetInput) (*GetTrustedEntitySetOutput, error)
 	ListCoverage(context.Context, *ListCoverageInput) (*ListCoverageOutput, error)
 	ListDetectors(context.Context, *ListDetectorsInput) (*ListDetectorsOutput, error)
 	ListFilters(context.Context, *ListFiltersInput) (*ListFiltersOutput, error)
 	ListFindings(context.Context, *ListFindingsInput) (*ListFindingsOutput, error)
 	ListIPSets(context.Context, *ListIPSetsInput) (*ListIPSetsOutput, error)
 	ListTagsForResource(context.Context, *ListTagsForResourceInput) (*ListTagsForResourceOutput, error)
+	ListThreatEntitySets(context.Context, *ListThreatEntitySetsInput) (*ListThreatEntitySetsOutput, error)
 	ListThreatIntelSets(context.Context, *ListThreatIntelSetsInput) (*ListThreatIntelSetsOutput, error)
+	ListTrustedEntitySets(context.Context, *ListTrustedEntitySetsInput) (*ListTrustedEntitySetsOutput, error)
 	TagResource(context.Context, *TagResourceInput) (*TagResourceOutput, error)
 	UnarchiveFindings(context.Context, *UnarchiveFindingsInput) (*UnarchiveFindingsOutput, error)
 	UntagResource(context.Context, *UntagResourceInput) (*UntagResourceOutput, error)
@@ -42,7 +50,9 @@ type API interface {
 	UpdateFilter(context.Context, *UpdateFilterInput) (*UpdateFilterOutput, error)
 	UpdateFindingsFeedback(context.Context, *UpdateFindingsFeedbackInput) (*UpdateFindingsFeedbackOutput, error)
 	UpdateIPSet(context.Context, *UpdateIPSetInput) (*UpdateIPSetOutput, error)
+	UpdateThreatEntitySet(context.Context, *UpdateThreatEntitySetInput) (*UpdateThreatEntitySetOutput, error)
 	UpdateThreatIntelSet(context.Context, *UpdateThreatIntelSetInput) (*UpdateThreatIntelSetOutput, error)
+	UpdateTrustedEntitySet(context.Context, *UpdateTrustedEntitySetInput) (*UpdateTrustedEntitySetOutput, error)
 }
 
 // Unimplemented answers every operation with the protocol's error for an unknown one. Implementations that lack some
@@ -76,9 +86,19 @@ func (Unimplemented) CreateSampleFindings(context.Context, *CreateSampleFindings
 	return nil, wire.NotImplemented("CreateSampleFindings")
 }
 
+// CreateThreatEntitySet is not implemented.
+func (Unimplemented) CreateThreatEntitySet(context.Context, *CreateThreatEntitySetInput) (*CreateThreatEntitySetOutput, error) {
+	return nil, wire.NotImplemented("CreateThreatEntitySet")
+}
+
 // CreateThreatIntelSet is not implemented.
 func (Unimplemented) CreateThreatIntelSet(context.Context, *CreateThreatIntelSetInput) (*CreateThreatIntelSetOutput, error) {
 	return nil, wire.NotImplemented("CreateThreatIntelSet")
+}
+
+// CreateTrustedEntitySet is not implemented.
+func (Unimplemented) CreateTrustedEntitySet(context.Context, *CreateTrustedEntitySetInput) (*CreateTrustedEntitySetOutput, error) {
+	return nil, wire.NotImplemented("CreateTrustedEntitySet")
 }
 
 // DeleteDetector is not implemented.
@@ -96,9 +116,19 @@ func (Unimplemented) DeleteIPSet(context.Context, *DeleteIPSetInput) (*DeleteIPS
 	return nil, wire.NotImplemented("DeleteIPSet")
 }
 
+// DeleteThreatEntitySet is not implemented.
+func (Unimplemented) DeleteThreatEntitySet(context.Context, *DeleteThreatEntitySetInput) (*DeleteThreatEntitySetOutput, error) {
+	return nil, wire.NotImplemented("DeleteThreatEntitySet")
+}
+
 // DeleteThreatIntelSet is not implemented.
 func (Unimplemented) DeleteThreatIntelSet(context.Context, *DeleteThreatIntelSetInput) (*DeleteThreatIntelSetOutput, error) {
 	return nil, wire.NotImplemented("DeleteThreatIntelSet")
+}
+
+// DeleteTrustedEntitySet is not implemented.
+func (Unimplemented) DeleteTrustedEntitySet(context.Context, *DeleteTrustedEntitySetInput) (*DeleteTrustedEntitySetOutput, error) {
+	return nil, wire.NotImplemented("DeleteTrustedEntitySet")
 }
 
 // GetCoverageStatistics is not implemented.
@@ -131,9 +161,19 @@ func (Unimplemented) GetIPSet(context.Context, *GetIPSetInput) (*GetIPSetOutput,
 	return nil, wire.NotImplemented("GetIPSet")
 }
 
+// GetThreatEntitySet is not implemented.
+func (Unimplemented) GetThreatEntitySet(context.Context, *GetThreatEntitySetInput) (*GetThreatEntitySetOutput, error) {
+	return nil, wire.NotImplemented("GetThreatEntitySet")
+}
+
 // GetThreatIntelSet is not implemented.
 func (Unimplemented) GetThreatIntelSet(context.Context, *GetThreatIntelSetInput) (*GetThreatIntelSetOutput, error) {
 	return nil, wire.NotImplemented("GetThreatIntelSet")
+}
+
+// GetTrustedEntitySet is not implemented.
+func (Unimplemented) GetTrustedEntitySet(context.Context, *GetTrustedEntitySetInput) (*GetTrustedEntitySetOutput, error) {
+	return nil, wire.NotImplemented("GetTrustedEntitySet")
 }
 
 // ListCoverage is not implemented.
@@ -166,9 +206,19 @@ func (Unimplemented) ListTagsForResource(context.Context, *ListTagsForResourceIn
 	return nil, wire.NotImplemented("ListTagsForResource")
 }
 
+// ListThreatEntitySets is not implemented.
+func (Unimplemented) ListThreatEntitySets(context.Context, *ListThreatEntitySetsInput) (*ListThreatEntitySetsOutput, error) {
+	return nil, wire.NotImplemented("ListThreatEntitySets")
+}
+
 // ListThreatIntelSets is not implemented.
 func (Unimplemented) ListThreatIntelSets(context.Context, *ListThreatIntelSetsInput) (*ListThreatIntelSetsOutput, error) {
 	return nil, wire.NotImplemented("ListThreatIntelSets")
+}
+
+// ListTrustedEntitySets is not implemented.
+func (Unimplemented) ListTrustedEntitySets(context.Context, *ListTrustedEntitySetsInput) (*ListTrustedEntitySetsOutput, error) {
+	return nil, wire.NotImplemented("ListTrustedEntitySets")
 }
 
 // TagResource is not implemented.
@@ -206,9 +256,19 @@ func (Unimplemented) UpdateIPSet(context.Context, *UpdateIPSetInput) (*UpdateIPS
 	return nil, wire.NotImplemented("UpdateIPSet")
 }
 
+// UpdateThreatEntitySet is not implemented.
+func (Unimplemented) UpdateThreatEntitySet(context.Context, *UpdateThreatEntitySetInput) (*UpdateThreatEntitySetOutput, error) {
+	return nil, wire.NotImplemented("UpdateThreatEntitySet")
+}
+
 // UpdateThreatIntelSet is not implemented.
 func (Unimplemented) UpdateThreatIntelSet(context.Context, *UpdateThreatIntelSetInput) (*UpdateThreatIntelSetOutput, error) {
 	return nil, wire.NotImplemented("UpdateThreatIntelSet")
+}
+
+// UpdateTrustedEntitySet is not implemented.
+func (Unimplemented) UpdateTrustedEntitySet(context.Context, *UpdateTrustedEntitySetInput) (*UpdateTrustedEntitySetOutput, error) {
+	return nil, wire.NotImplemented("UpdateTrustedEntitySet")
 }
 
 // Service returns the operations of GuardDuty bound to an implementation; those of the model that API does not have are
@@ -233,10 +293,12 @@ func Service(api API) *wire.Service {
 			{Name: "CreatePublishingDestination", Method: "POST", URI: "/detector/{DetectorId}/publishingDestination", Status: 200},
 			wire.Bind(wire.Operation{Name: "CreateSampleFindings", Method: "POST", URI: "/detector/{DetectorId}/findings/create", Status: 200,
 				Input: shapeCreateSampleFindingsInput, Output: shapeCreateSampleFindingsOutput}, api.CreateSampleFindings),
-			{Name: "CreateThreatEntitySet", Method: "POST", URI: "/detector/{DetectorId}/threatentityset", Status: 200},
+			wire.Bind(wire.Operation{Name: "CreateThreatEntitySet", Method: "POST", URI: "/detector/{DetectorId}/threatentityset", Status: 200,
+				Input: shapeCreateThreatEntitySetInput, Output: shapeCreateThreatEntitySetOutput}, api.CreateThreatEntitySet),
 			wire.Bind(wire.Operation{Name: "CreateThreatIntelSet", Method: "POST", URI: "/detector/{DetectorId}/threatintelset", Status: 200,
 				Input: shapeCreateThreatIntelSetInput, Output: shapeCreateThreatIntelSetOutput}, api.CreateThreatIntelSet),
-			{Name: "CreateTrustedEntitySet", Method: "POST", URI: "/detector/{DetectorId}/trustedentityset", Status: 200},
+			wire.Bind(wire.Operation{Name: "CreateTrustedEntitySet", Method: "POST", URI: "/detector/{DetectorId}/trustedentityset", Status: 200,
+				Input: shapeCreateTrustedEntitySetInput, Output: shapeCreateTrustedEntitySetOutput}, api.CreateTrustedEntitySet),
 			{Name: "DeclineInvitations", Method: "POST", URI: "/invitation/decline", Status: 200},
 			wire.Bind(wire.Operation{Name: "DeleteDetector", Method: "DELETE", URI: "/detector/{DetectorId}", Status: 200,
 				Input: shapeDeleteDetectorInput, Output: shapeDeleteDetectorOutput}, api.DeleteDetector),
@@ -248,10 +310,12 @@ func Service(api API) *wire.Service {
 			{Name: "DeleteMalwareProtectionPlan", Method: "DELETE", URI: "/malware-protection-plan/{MalwareProtectionPlanId}", Status: 200},
 			{Name: "DeleteMembers", Method: "POST", URI: "/detector/{DetectorId}/member/delete", Status: 200},
 			{Name: "DeletePublishingDestination", Method: "DELETE", URI: "/detector/{DetectorId}/publishingDestination/{DestinationId}", Status: 200},
-			{Name: "DeleteThreatEntitySet", Method: "DELETE", URI: "/detector/{DetectorId}/threatentityset/{ThreatEntitySetId}", Status: 200},
+			wire.Bind(wire.Operation{Name: "DeleteThreatEntitySet", Method: "DELETE", URI: "/detector/{DetectorId}/threatentityset/{ThreatEntitySetId}", Status: 200,
+				Input: shapeDeleteThreatEntitySetInput, Output: shapeDeleteThreatEntitySetOutput}, api.DeleteThreatEntitySet),
 			wire.Bind(wire.Operation{Name: "DeleteThreatIntelSet", Method: "DELETE", URI: "/detector/{DetectorId}/threatintelset/{ThreatIntelSetId}", Status: 200,
 				Input: shapeDeleteThreatIntelSetInput, Output: shapeDeleteThreatIntelSetOutput}, api.DeleteThreatIntelSet),
-			{Name: "DeleteTrustedEntitySet", Method: "DELETE", URI: "/detector/{DetectorId}/trustedentityset/{TrustedEntitySetId}", Status: 200},
+			wire.Bind(wire.Operation{Name: "DeleteTrustedEntitySet", Method: "DELETE", URI: "/detector/{DetectorId}/trustedentityset/{TrustedEntitySetId}", Status: 200,
+				Input: shapeDeleteTrustedEntitySetInput, Output: shapeDeleteTrustedEntitySetOutput}, api.DeleteTrustedEntitySet),
 			{Name: "DescribeMalwareScans", Method: "POST", URI: "/detector/{DetectorId}/malware-scans", Status: 200},
 			{Name: "DescribeOrganizationConfiguration", Method: "GET", URI: "/detector/{DetectorId}/admin", Status: 200},
 			{Name: "DescribePublishingDestination", Method: "GET", URI: "/detector/{DetectorId}/publishingDestination/{DestinationId}", Status: 200},
@@ -282,10 +346,12 @@ func Service(api API) *wire.Service {
 			{Name: "GetMembers", Method: "POST", URI: "/detector/{DetectorId}/member/get", Status: 200},
 			{Name: "GetOrganizationStatistics", Method: "GET", URI: "/organization/statistics", Status: 200},
 			{Name: "GetRemainingFreeTrialDays", Method: "POST", URI: "/detector/{DetectorId}/freeTrial/daysRemaining", Status: 200},
-			{Name: "GetThreatEntitySet", Method: "GET", URI: "/detector/{DetectorId}/threatentityset/{ThreatEntitySetId}", Status: 200},
+			wire.Bind(wire.Operation{Name: "GetThreatEntitySet", Method: "GET", URI: "/detector/{DetectorId}/threatentityset/{ThreatEntitySetId}", Status: 200,
+				Input: shapeGetThreatEntitySetInput, Output: shapeGetThreatEntitySetOutput}, api.GetThreatEntitySet),
 			wire.Bind(wire.Operation{Name: "GetThreatIntelSet", Method: "GET", URI: "/detector/{DetectorId}/threatintelset/{ThreatIntelSetId}", Status: 200,
 				Input: shapeGetThreatIntelSetInput, Output: shapeGetThreatIntelSetOutput}, api.GetThreatIntelSet),
-			{Name: "GetTrustedEntitySet", Method: "GET", URI: "/detector/{DetectorId}/trustedentityset/{TrustedEntitySetId}", Status: 200},
+			wire.Bind(wire.Operation{Name: "GetTrustedEntitySet", Method: "GET", URI: "/detector/{DetectorId}/trustedentityset/{TrustedEntitySetId}", Status: 200,
+				Input: shapeGetTrustedEntitySetInput, Output: shapeGetTrustedEntitySetOutput}, api.GetTrustedEntitySet),
 			{Name: "GetUsageStatistics", Method: "POST", URI: "/detector/{DetectorId}/usage/statistics", Status: 200},
 			{Name: "InviteMembers", Method: "POST", URI: "/detector/{DetectorId}/member/invite", Status: 200},
 			wire.Bind(wire.Operation{Name: "ListCoverage", Method: "POST", URI: "/detector/{DetectorId}/coverage", Status: 200,
@@ -306,10 +372,12 @@ func Service(api API) *wire.Service {
 			{Name: "ListPublishingDestinations", Method: "GET", URI: "/detector/{DetectorId}/publishingDestination", Status: 200},
 			wire.Bind(wire.Operation{Name: "ListTagsForResource", Method: "GET", URI: "/tags/{ResourceArn}", Status: 200,
 				Input: shapeListTagsForResourceInput, Output: shapeListTagsForResourceOutput}, api.ListTagsForResource),
-			{Name: "ListThreatEntitySets", Method: "GET", URI: "/detector/{DetectorId}/threatentityset", Status: 200},
+			wire.Bind(wire.Operation{Name: "ListThreatEntitySets", Method: "GET", URI: "/detector/{DetectorId}/threatentityset", Status: 200,
+				Input: shapeListThreatEntitySetsInput, Output: shapeListThreatEntitySetsOutput}, api.ListThreatEntitySets),
 			wire.Bind(wire.Operation{Name: "ListThreatIntelSets", Method: "GET", URI: "/detector/{DetectorId}/threatintelset", Status: 200,
 				Input: shapeListThreatIntelSetsInput, Output: shapeListThreatIntelSetsOutput}, api.ListThreatIntelSets),
-			{Name: "ListTrustedEntitySets", Method: "GET", URI: "/detector/{DetectorId}/trustedentityset", Status: 200},
+			wire.Bind(wire.Operation{Name: "ListTrustedEntitySets", Method: "GET", URI: "/detector/{DetectorId}/trustedentityset", Status: 200,
+				Input: shapeListTrustedEntitySetsInput, Output: shapeListTrustedEntitySetsOutput}, api.ListTrustedEntitySets),
 			{Name: "SendObjectMalwareScan", Method: "POST", URI: "/object-malware-scan/send", Status: 200},
 			{Name: "StartMalwareScan", Method: "POST", URI: "/malware-scan/start", Status: 200},
 			{Name: "StartMonitoringMembers", Method: "POST", URI: "/detector/{DetectorId}/member/start", Status: 200},
@@ -333,10 +401,12 @@ func Service(api API) *wire.Service {
 			{Name: "UpdateMemberDetectors", Method: "POST", URI: "/detector/{DetectorId}/member/detector/update", Status: 200},
 			{Name: "UpdateOrganizationConfiguration", Method: "POST", URI: "/detector/{DetectorId}/admin", Status: 200},
 			{Name: "UpdatePublishingDestination", Method: "POST", URI: "/detector/{DetectorId}/publishingDestination/{DestinationId}", Status: 200},
-			{Name: "UpdateThreatEntitySet", Method: "POST", URI: "/detector/{DetectorId}/threatentityset/{ThreatEntitySetId}", Status: 200},
+			wire.Bind(wire.Operation{Name: "UpdateThreatEntitySet", Method: "POST", URI: "/detector/{DetectorId}/threatentityset/{ThreatEntitySetId}", Status: 200,
+				Input: shapeUpdateThreatEntitySetInput, Output: shapeUpdateThreatEntitySetOutput}, api.UpdateThreatEntitySet),
 			wire.Bind(wire.Operation{Name: "UpdateThreatIntelSet", Method: "POST", URI: "/detector/{DetectorId}/threatintelset/{ThreatIntelSetId}", Status: 200,
 				Input: shapeUpdateThreatIntelSetInput, Output: shapeUpdateThreatIntelSetOutput}, api.UpdateThreatIntelSet),
-			{Name: "UpdateTrustedEntitySet", Method: "POST", URI: "/detector/{DetectorId}/trustedentityset/{TrustedEntitySetId}", Status: 200},
+			wire.Bind(wire.Operation{Name: "UpdateTrustedEntitySet", Method: "POST", URI: "/detector/{DetectorId}/trustedentityset/{TrustedEntitySetId}", Status: 200,
+				Input: shapeUpdateTrustedEntitySetInput, Output: shapeUpdateTrustedEntitySetOutput}, api.UpdateTrustedEntitySet),
 		},
 	}
 	return service.Index()

@@ -69,7 +69,24 @@ var (
 		},
 	}
 	shapeCreateSampleFindingsOutput = &wire.Shape{Name: "CreateSampleFindingsOutput", Kind: wire.Structure}
-	shapeCreateThreatIntelSetInput  = &wire.Shape{Name: "CreateThreatIntelSetInput", Kind: wire.Structure,
+	shapeCreateThreatEntitySetInput = &wire.Shape{Name: "CreateThreatEntitySetInput", Kind: wire.Structure,
+		Members: []wire.Member{
+			{Name: "Activate", Wire: "activate", Location: wire.InBody, Required: true, Shape: shape_Boolean},
+			{Name: "ClientToken", Wire: "clientToken", Location: wire.InBody, Required: false, Shape: shape_ClientToken},
+			{Name: "DetectorId", Wire: "DetectorId", Location: wire.InPath, Required: true, Shape: shape_DetectorId},
+			{Name: "ExpectedBucketOwner", Wire: "expectedBucketOwner", Location: wire.InBody, Required: false, Shape: shape_ExpectedBucketOwner},
+			{Name: "Format", Wire: "format", Location: wire.InBody, Required: true, Shape: shape_ThreatEntitySetFormat},
+			{Name: "Location", Wire: "location", Location: wire.InBody, Required: true, Shape: shape_Location},
+			{Name: "Name", Wire: "name", Location: wire.InBody, Required: true, Shape: shape_Name},
+			{Name: "Tags", Wire: "tags", Location: wire.InBody, Required: false, Shape: shape_TagMap},
+		},
+	}
+	shapeCreateThreatEntitySetOutput = &wire.Shape{Name: "CreateThreatEntitySetOutput", Kind: wire.Structure,
+		Members: []wire.Member{
+			{Name: "ThreatEntitySetId", Wire: "threatEntitySetId", Location: wire.InBody, Required: true, Shape: shape_String},
+		},
+	}
+	shapeCreateThreatIntelSetInput = &wire.Shape{Name: "CreateThreatIntelSetInput", Kind: wire.Structure,
 		Members: []wire.Member{
 			{Name: "Activate", Wire: "activate", Location: wire.InBody, Required: true, Shape: shape_Boolean},
 			{Name: "ClientToken", Wire: "clientToken", Location: wire.InBody, Required: false, Shape: shape_ClientToken},
@@ -84,6 +101,23 @@ var (
 	shapeCreateThreatIntelSetOutput = &wire.Shape{Name: "CreateThreatIntelSetOutput", Kind: wire.Structure,
 		Members: []wire.Member{
 			{Name: "ThreatIntelSetId", Wire: "threatIntelSetId", Location: wire.InBody, Required: true, Shape: shape_String},
+		},
+	}
+	shapeCreateTrustedEntitySetInput = &wire.Shape{Name: "CreateTrustedEntitySetInput", Kind: wire.Structure,
+		Members: []wire.Member{
+			{Name: "Activate", Wire: "activate", Location: wire.InBody, Required: true, Shape: shape_Boolean},
+			{Name: "ClientToken", Wire: "clientToken", Location: wire.InBody, Required: false, Shape: shape_ClientToken},
+			{Name: "DetectorId", Wire: "DetectorId", Location: wire.InPath, Required: true, Shape: shape_DetectorId},
+			{Name: "ExpectedBucketOwner", Wire: "expectedBucketOwner", Location: wire.InBody, Required: false, Shape: shape_ExpectedBucketOwner},
+			{Name: "Format", Wire: "format", Location: wire.InBody, Required: true, Shape: shape_TrustedEntitySetFormat},
+			{Name: "Location", Wire: "location", Location: wire.InBody, Required: true, Shape: shape_Location},
+			{Name: "Name", Wire: "name", Location: wire.InBody, Required: true, Shape: shape_Name},
+			{Name: "Tags", Wire: "tags", Location: wire.InBody, Required: false, Shape: shape_TagMap},
+		},
+	}
+	shapeCreateTrustedEntitySetOutput = &wire.Shape{Name: "CreateTrustedEntitySetOutput", Kind: wire.Structure,
+		Members: []wire.Member{
+			{Name: "TrustedEntitySetId", Wire: "trustedEntitySetId", Location: wire.InBody, Required: true, Shape: shape_String},
 		},
 	}
 	shapeDeleteDetectorInput = &wire.Shape{Name: "DeleteDetectorInput", Kind: wire.Structure,
@@ -105,15 +139,29 @@ var (
 			{Name: "IpSetId", Wire: "IpSetId", Location: wire.InPath, Required: true, Shape: shape_String},
 		},
 	}
-	shapeDeleteIPSetOutput         = &wire.Shape{Name: "DeleteIPSetOutput", Kind: wire.Structure}
-	shapeDeleteThreatIntelSetInput = &wire.Shape{Name: "DeleteThreatIntelSetInput", Kind: wire.Structure,
+	shapeDeleteIPSetOutput          = &wire.Shape{Name: "DeleteIPSetOutput", Kind: wire.Structure}
+	shapeDeleteThreatEntitySetInput = &wire.Shape{Name: "DeleteThreatEntitySetInput", Kind: wire.Structure,
+		Members: []wire.Member{
+			{Name: "DetectorId", Wire: "DetectorId", Location: wire.InPath, Required: true, Shape: shape_DetectorId},
+			{Name: "ThreatEntitySetId", Wire: "ThreatEntitySetId", Location: wire.InPath, Required: true, Shape: shape_String},
+		},
+	}
+	shapeDeleteThreatEntitySetOutput = &wire.Shape{Name: "DeleteThreatEntitySetOutput", Kind: wire.Structure}
+	shapeDeleteThreatIntelSetInput   = &wire.Shape{Name: "DeleteThreatIntelSetInput", Kind: wire.Structure,
 		Members: []wire.Member{
 			{Name: "DetectorId", Wire: "DetectorId", Location: wire.InPath, Required: true, Shape: shape_DetectorId},
 			{Name: "ThreatIntelSetId", Wire: "ThreatIntelSetId", Location: wire.InPath, Required: true, Shape: shape_String},
 		},
 	}
-	shapeDeleteThreatIntelSetOutput = &wire.Shape{Name: "DeleteThreatIntelSetOutput", Kind: wire.Structure}
-	shapeGetCoverageStatisticsInput = &wire.Shape{Name: "GetCoverageStatisticsInput", Kind: wire.Structure,
+	shapeDeleteThreatIntelSetOutput  = &wire.Shape{Name: "DeleteThreatIntelSetOutput", Kind: wire.Structure}
+	shapeDeleteTrustedEntitySetInput = &wire.Shape{Name: "DeleteTrustedEntitySetInput", Kind: wire.Structure,
+		Members: []wire.Member{
+			{Name: "DetectorId", Wire: "DetectorId", Location: wire.InPath, Required: true, Shape: shape_DetectorId},
+			{Name: "TrustedEntitySetId", Wire: "TrustedEntitySetId", Location: wire.InPath, Required: true, Shape: shape_String},
+		},
+	}
+	shapeDeleteTrustedEntitySetOutput = &wire.Shape{Name: "DeleteTrustedEntitySetOutput", Kind: wire.Structure}
+	shapeGetCoverageStatisticsInput   = &wire.Shape{Name: "GetCoverageStatisticsInput", Kind: wire.Structure,
 		Members: []wire.Member{
 			{Name: "DetectorId", Wire: "DetectorId", Location: wire.InPath, Required: true, Shape: shape_DetectorId},
 			{Name: "FilterCriteria", Wire: "filterCriteria", Location: wire.InBody, Required: false, Shape: shape_CoverageFilterCriteria},
@@ -202,6 +250,25 @@ var (
 			{Name: "Tags", Wire: "tags", Location: wire.InBody, Required: false, Shape: shape_TagMap},
 		},
 	}
+	shapeGetThreatEntitySetInput = &wire.Shape{Name: "GetThreatEntitySetInput", Kind: wire.Structure,
+		Members: []wire.Member{
+			{Name: "DetectorId", Wire: "DetectorId", Location: wire.InPath, Required: true, Shape: shape_DetectorId},
+			{Name: "ThreatEntitySetId", Wire: "ThreatEntitySetId", Location: wire.InPath, Required: true, Shape: shape_String},
+		},
+	}
+	shapeGetThreatEntitySetOutput = &wire.Shape{Name: "GetThreatEntitySetOutput", Kind: wire.Structure,
+		Members: []wire.Member{
+			{Name: "CreatedAt", Wire: "createdAt", Location: wire.InBody, Required: false, Shape: shape_Timestamp},
+			{Name: "ErrorDetails", Wire: "errorDetails", Location: wire.InBody, Required: false, Shape: shape_String},
+			{Name: "ExpectedBucketOwner", Wire: "expectedBucketOwner", Location: wire.InBody, Required: false, Shape: shape_ExpectedBucketOwner},
+			{Name: "Format", Wire: "format", Location: wire.InBody, Required: true, Shape: shape_ThreatEntitySetFormat},
+			{Name: "Location", Wire: "location", Location: wire.InBody, Required: true, Shape: shape_Location},
+			{Name: "Name", Wire: "name", Location: wire.InBody, Required: true, Shape: shape_Name},
+			{Name: "Status", Wire: "status", Location: wire.InBody, Required: true, Shape: shape_ThreatEntitySetStatus},
+			{Name: "Tags", Wire: "tags", Location: wire.InBody, Required: false, Shape: shape_TagMap},
+			{Name: "UpdatedAt", Wire: "updatedAt", Location: wire.InBody, Required: false, Shape: shape_Timestamp},
+		},
+	}
 	shapeGetThreatIntelSetInput = &wire.Shape{Name: "GetThreatIntelSetInput", Kind: wire.Structure,
 		Members: []wire.Member{
 			{Name: "DetectorId", Wire: "DetectorId", Location: wire.InPath, Required: true, Shape: shape_DetectorId},
@@ -216,6 +283,25 @@ var (
 			{Name: "Name", Wire: "name", Location: wire.InBody, Required: true, Shape: shape_Name},
 			{Name: "Status", Wire: "status", Location: wire.InBody, Required: true, Shape: shape_ThreatIntelSetStatus},
 			{Name: "Tags", Wire: "tags", Location: wire.InBody, Required: false, Shape: shape_TagMap},
+		},
+	}
+	shapeGetTrustedEntitySetInput = &wire.Shape{Name: "GetTrustedEntitySetInput", Kind: wire.Structure,
+		Members: []wire.Member{
+			{Name: "DetectorId", Wire: "DetectorId", Location: wire.InPath, Required: true, Shape: shape_DetectorId},
+			{Name: "TrustedEntitySetId", Wire: "TrustedEntitySetId", Location: wire.InPath, Required: true, Shape: shape_String},
+		},
+	}
+	shapeGetTrustedEntitySetOutput = &wire.Shape{Name: "GetTrustedEntitySetOutput", Kind: wire.Structure,
+		Members: []wire.Member{
+			{Name: "CreatedAt", Wire: "createdAt", Location: wire.InBody, Required: false, Shape: shape_Timestamp},
+			{Name: "ErrorDetails", Wire: "errorDetails", Location: wire.InBody, Required: false, Shape: shape_String},
+			{Name: "ExpectedBucketOwner", Wire: "expectedBucketOwner", Location: wire.InBody, Required: false, Shape: shape_ExpectedBucketOwner},
+			{Name: "Format", Wire: "format", Location: wire.InBody, Required: true, Shape: shape_TrustedEntitySetFormat},
+			{Name: "Location", Wire: "location", Location: wire.InBody, Required: true, Shape: shape_Location},
+			{Name: "Name", Wire: "name", Location: wire.InBody, Required: true, Shape: shape_Name},
+			{Name: "Status", Wire: "status", Location: wire.InBody, Required: true, Shape: shape_TrustedEntitySetStatus},
+			{Name: "Tags", Wire: "tags", Location: wire.InBody, Required: false, Shape: shape_TagMap},
+			{Name: "UpdatedAt", Wire: "updatedAt", Location: wire.InBody, Required: false, Shape: shape_Timestamp},
 		},
 	}
 	shapeListCoverageInput = &wire.Shape{Name: "ListCoverageInput", Kind: wire.Structure,
@@ -296,6 +382,19 @@ var (
 			{Name: "Tags", Wire: "tags", Location: wire.InBody, Required: false, Shape: shape_TagMap},
 		},
 	}
+	shapeListThreatEntitySetsInput = &wire.Shape{Name: "ListThreatEntitySetsInput", Kind: wire.Structure,
+		Members: []wire.Member{
+			{Name: "DetectorId", Wire: "DetectorId", Location: wire.InPath, Required: true, Shape: shape_DetectorId},
+			{Name: "MaxResults", Wire: "maxResults", Location: wire.InQuery, Required: false, Shape: shape_MaxResults},
+			{Name: "NextToken", Wire: "nextToken", Location: wire.InQuery, Required: false, Shape: shape_String},
+		},
+	}
+	shapeListThreatEntitySetsOutput = &wire.Shape{Name: "ListThreatEntitySetsOutput", Kind: wire.Structure,
+		Members: []wire.Member{
+			{Name: "NextToken", Wire: "nextToken", Location: wire.InBody, Required: false, Shape: shape_String},
+			{Name: "ThreatEntitySetIds", Wire: "threatEntitySetIds", Location: wire.InBody, Required: true, Shape: shape_ThreatEntitySetIds},
+		},
+	}
 	shapeListThreatIntelSetsInput = &wire.Shape{Name: "ListThreatIntelSetsInput", Kind: wire.Structure,
 		Members: []wire.Member{
 			{Name: "DetectorId", Wire: "DetectorId", Location: wire.InPath, Required: true, Shape: shape_DetectorId},
@@ -307,6 +406,19 @@ var (
 		Members: []wire.Member{
 			{Name: "NextToken", Wire: "nextToken", Location: wire.InBody, Required: false, Shape: shape_String},
 			{Name: "ThreatIntelSetIds", Wire: "threatIntelSetIds", Location: wire.InBody, Required: true, Shape: shape_ThreatIntelSetIds},
+		},
+	}
+	shapeListTrustedEntitySetsInput = &wire.Shape{Name: "ListTrustedEntitySetsInput", Kind: wire.Structure,
+		Members: []wire.Member{
+			{Name: "DetectorId", Wire: "DetectorId", Location: wire.InPath, Required: true, Shape: shape_DetectorId},
+			{Name: "MaxResults", Wire: "maxResults", Location: wire.InQuery, Required: false, Shape: shape_MaxResults},
+			{Name: "NextToken", Wire: "nextToken", Location: wire.InQuery, Required: false, Shape: shape_String},
+		},
+	}
+	shapeListTrustedEntitySetsOutput = &wire.Shape{Name: "ListTrustedEntitySetsOutput", Kind: wire.Structure,
+		Members: []wire.Member{
+			{Name: "NextToken", Wire: "nextToken", Location: wire.InBody, Required: false, Shape: shape_String},
+			{Name: "TrustedEntitySetIds", Wire: "trustedEntitySetIds", Location: wire.InBody, Required: true, Shape: shape_TrustedEntitySetIds},
 		},
 	}
 	shapeTagResourceInput = &wire.Shape{Name: "TagResourceInput", Kind: wire.Structure,
@@ -374,8 +486,19 @@ var (
 			{Name: "Name", Wire: "name", Location: wire.InBody, Required: false, Shape: shape_Name},
 		},
 	}
-	shapeUpdateIPSetOutput         = &wire.Shape{Name: "UpdateIPSetOutput", Kind: wire.Structure}
-	shapeUpdateThreatIntelSetInput = &wire.Shape{Name: "UpdateThreatIntelSetInput", Kind: wire.Structure,
+	shapeUpdateIPSetOutput          = &wire.Shape{Name: "UpdateIPSetOutput", Kind: wire.Structure}
+	shapeUpdateThreatEntitySetInput = &wire.Shape{Name: "UpdateThreatEntitySetInput", Kind: wire.Structure,
+		Members: []wire.Member{
+			{Name: "Activate", Wire: "activate", Location: wire.InBody, Required: false, Shape: shape_Boolean},
+			{Name: "DetectorId", Wire: "DetectorId", Location: wire.InPath, Required: true, Shape: shape_DetectorId},
+			{Name: "ExpectedBucketOwner", Wire: "expectedBucketOwner", Location: wire.InBody, Required: false, Shape: shape_ExpectedBucketOwner},
+			{Name: "Location", Wire: "location", Location: wire.InBody, Required: false, Shape: shape_Location},
+			{Name: "Name", Wire: "name", Location: wire.InBody, Required: false, Shape: shape_Name},
+			{Name: "ThreatEntitySetId", Wire: "ThreatEntitySetId", Location: wire.InPath, Required: true, Shape: shape_String},
+		},
+	}
+	shapeUpdateThreatEntitySetOutput = &wire.Shape{Name: "UpdateThreatEntitySetOutput", Kind: wire.Structure}
+	shapeUpdateThreatIntelSetInput   = &wire.Shape{Name: "UpdateThreatIntelSetInput", Kind: wire.Structure,
 		Members: []wire.Member{
 			{Name: "Activate", Wire: "activate", Location: wire.InBody, Required: false, Shape: shape_Boolean},
 			{Name: "DetectorId", Wire: "DetectorId", Location: wire.InPath, Required: true, Shape: shape_DetectorId},
@@ -385,8 +508,19 @@ var (
 			{Name: "ThreatIntelSetId", Wire: "ThreatIntelSetId", Location: wire.InPath, Required: true, Shape: shape_String},
 		},
 	}
-	shapeUpdateThreatIntelSetOutput = &wire.Shape{Name: "UpdateThreatIntelSetOutput", Kind: wire.Structure}
-	shape_AccountId                 = &wire.Shape{Name: "AccountId", Kind: wire.String,
+	shapeUpdateThreatIntelSetOutput  = &wire.Shape{Name: "UpdateThreatIntelSetOutput", Kind: wire.Structure}
+	shapeUpdateTrustedEntitySetInput = &wire.Shape{Name: "UpdateTrustedEntitySetInput", Kind: wire.Structure,
+		Members: []wire.Member{
+			{Name: "Activate", Wire: "activate", Location: wire.InBody, Required: false, Shape: shape_Boolean},
+			{Name: "DetectorId", Wire: "DetectorId", Location: wire.InPath, Required: true, Shape: shape_DetectorId},
+			{Name: "ExpectedBucketOwner", Wire: "expectedBucketOwner", Location: wire.InBody, Required: false, Shape: shape_ExpectedBucketOwner},
+			{Name: "Location", Wire: "location", Location: wire.InBody, Required: false, Shape: shape_Location},
+			{Name: "Name", Wire: "name", Location: wire.InBody, Required: false, Shape: shape_Name},
+			{Name: "TrustedEntitySetId", Wire: "TrustedEntitySetId", Location: wire.InPath, Required: true, Shape: shape_String},
+		},
+	}
+	shapeUpdateTrustedEntitySetOutput = &wire.Shape{Name: "UpdateTrustedEntitySetOutput", Kind: wire.Structure}
+	shape_AccountId                   = &wire.Shape{Name: "AccountId", Kind: wire.String,
 		HasMin: true, Min: 12,
 		HasMax: true, Max: 12,
 	}
@@ -661,6 +795,11 @@ var (
 	}
 	shape_Equals = &wire.Shape{Name: "Equals", Kind: wire.List,
 		Element: shape_String, ElementName: "", Flattened: false,
+	}
+	shape_ExpectedBucketOwner = &wire.Shape{Name: "ExpectedBucketOwner", Kind: wire.String,
+		HasMin: true, Min: 12,
+		HasMax: true, Max: 12,
+		Pattern: wire.NewPattern("[0-9]+", "[0-9]+", ""),
 	}
 	shape_FargateDetails = &wire.Shape{Name: "FargateDetails", Kind: wire.Structure,
 		Members: []wire.Member{
@@ -950,6 +1089,21 @@ var (
 		HasMin: true, Min: 0,
 		HasMax: true, Max: 256,
 	}
+	shape_ThreatEntitySetFormat = &wire.Shape{Name: "ThreatEntitySetFormat", Kind: wire.String,
+		HasMin: true, Min: 1,
+		HasMax: true, Max: 300,
+		Enum: []string{"TXT", "STIX", "OTX_CSV", "ALIEN_VAULT", "PROOF_POINT", "FIRE_EYE"},
+	}
+	shape_ThreatEntitySetIds = &wire.Shape{Name: "ThreatEntitySetIds", Kind: wire.List,
+		HasMin: true, Min: 0,
+		HasMax: true, Max: 50,
+		Element: shape_String, ElementName: "", Flattened: false,
+	}
+	shape_ThreatEntitySetStatus = &wire.Shape{Name: "ThreatEntitySetStatus", Kind: wire.String,
+		HasMin: true, Min: 1,
+		HasMax: true, Max: 300,
+		Enum: []string{"INACTIVE", "ACTIVATING", "ACTIVE", "DEACTIVATING", "ERROR", "DELETE_PENDING", "DELETED"},
+	}
 	shape_ThreatIntelSetFormat = &wire.Shape{Name: "ThreatIntelSetFormat", Kind: wire.String,
 		HasMin: true, Min: 1,
 		HasMax: true, Max: 300,
@@ -965,7 +1119,22 @@ var (
 		HasMax: true, Max: 300,
 		Enum: []string{"INACTIVE", "ACTIVATING", "ACTIVE", "DEACTIVATING", "ERROR", "DELETE_PENDING", "DELETED"},
 	}
-	shape_Timestamp                    = &wire.Shape{Name: "Timestamp", Kind: wire.Timestamp}
+	shape_Timestamp              = &wire.Shape{Name: "Timestamp", Kind: wire.Timestamp}
+	shape_TrustedEntitySetFormat = &wire.Shape{Name: "TrustedEntitySetFormat", Kind: wire.String,
+		HasMin: true, Min: 1,
+		HasMax: true, Max: 300,
+		Enum: []string{"TXT", "STIX", "OTX_CSV", "ALIEN_VAULT", "PROOF_POINT", "FIRE_EYE"},
+	}
+	shape_TrustedEntitySetIds = &wire.Shape{Name: "TrustedEntitySetIds", Kind: wire.List,
+		HasMin: true, Min: 0,
+		HasMax: true, Max: 50,
+		Element: shape_String, ElementName: "", Flattened: false,
+	}
+	shape_TrustedEntitySetStatus = &wire.Shape{Name: "TrustedEntitySetStatus", Kind: wire.String,
+		HasMin: true, Min: 1,
+		HasMax: true, Max: 300,
+		Enum: []string{"INACTIVE", "ACTIVATING", "ACTIVE", "DEACTIVATING", "ERROR", "DELETE_PENDING", "DELETED"},
+	}
 	shape_UnprocessedDataSourcesResult = &wire.Shape{Name: "UnprocessedDataSourcesResult", Kind: wire.Structure,
 		Members: []wire.Member{
 			{Name: "MalwareProtection", Wire: "malwareProtection", Location: wire.InBody, Required: false, Shape: shape_MalwareProtectionConfigurationResult},

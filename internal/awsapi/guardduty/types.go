@@ -81,6 +81,23 @@ type CreateSampleFindingsInput struct {
 type CreateSampleFindingsOutput struct {
 }
 
+// CreateThreatEntitySetInput is what CreateThreatEntitySet takes.
+type CreateThreatEntitySetInput struct {
+	Activate            bool              `json:"activate"`
+	ClientToken         *string           `json:"clientToken,omitempty"`
+	DetectorId          string            `json:"DetectorId"`
+	ExpectedBucketOwner *string           `json:"expectedBucketOwner,omitempty"`
+	Format              string            `json:"format"`
+	Location            string            `json:"location"`
+	Name                string            `json:"name"`
+	Tags                map[string]string `json:"tags,omitempty"`
+}
+
+// CreateThreatEntitySetOutput is what CreateThreatEntitySet returns.
+type CreateThreatEntitySetOutput struct {
+	ThreatEntitySetId string `json:"threatEntitySetId"`
+}
+
 // CreateThreatIntelSetInput is what CreateThreatIntelSet takes.
 type CreateThreatIntelSetInput struct {
 	Activate            bool              `json:"activate"`
@@ -96,6 +113,23 @@ type CreateThreatIntelSetInput struct {
 // CreateThreatIntelSetOutput is what CreateThreatIntelSet returns.
 type CreateThreatIntelSetOutput struct {
 	ThreatIntelSetId string `json:"threatIntelSetId"`
+}
+
+// CreateTrustedEntitySetInput is what CreateTrustedEntitySet takes.
+type CreateTrustedEntitySetInput struct {
+	Activate            bool              `json:"activate"`
+	ClientToken         *string           `json:"clientToken,omitempty"`
+	DetectorId          string            `json:"DetectorId"`
+	ExpectedBucketOwner *string           `json:"expectedBucketOwner,omitempty"`
+	Format              string            `json:"format"`
+	Location            string            `json:"location"`
+	Name                string            `json:"name"`
+	Tags                map[string]string `json:"tags,omitempty"`
+}
+
+// CreateTrustedEntitySetOutput is what CreateTrustedEntitySet returns.
+type CreateTrustedEntitySetOutput struct {
+	TrustedEntitySetId string `json:"trustedEntitySetId"`
 }
 
 // DeleteDetectorInput is what DeleteDetector takes.
@@ -127,6 +161,16 @@ type DeleteIPSetInput struct {
 type DeleteIPSetOutput struct {
 }
 
+// DeleteThreatEntitySetInput is what DeleteThreatEntitySet takes.
+type DeleteThreatEntitySetInput struct {
+	DetectorId        string `json:"DetectorId"`
+	ThreatEntitySetId string `json:"ThreatEntitySetId"`
+}
+
+// DeleteThreatEntitySetOutput is what DeleteThreatEntitySet returns.
+type DeleteThreatEntitySetOutput struct {
+}
+
 // DeleteThreatIntelSetInput is what DeleteThreatIntelSet takes.
 type DeleteThreatIntelSetInput struct {
 	DetectorId       string `json:"DetectorId"`
@@ -135,6 +179,16 @@ type DeleteThreatIntelSetInput struct {
 
 // DeleteThreatIntelSetOutput is what DeleteThreatIntelSet returns.
 type DeleteThreatIntelSetOutput struct {
+}
+
+// DeleteTrustedEntitySetInput is what DeleteTrustedEntitySet takes.
+type DeleteTrustedEntitySetInput struct {
+	DetectorId         string `json:"DetectorId"`
+	TrustedEntitySetId string `json:"TrustedEntitySetId"`
+}
+
+// DeleteTrustedEntitySetOutput is what DeleteTrustedEntitySet returns.
+type DeleteTrustedEntitySetOutput struct {
 }
 
 // GetCoverageStatisticsInput is what GetCoverageStatistics takes.
@@ -226,6 +280,25 @@ type GetIPSetOutput struct {
 	Tags                map[string]string `json:"tags,omitempty"`
 }
 
+// GetThreatEntitySetInput is what GetThreatEntitySet takes.
+type GetThreatEntitySetInput struct {
+	DetectorId        string `json:"DetectorId"`
+	ThreatEntitySetId string `json:"ThreatEntitySetId"`
+}
+
+// GetThreatEntitySetOutput is what GetThreatEntitySet returns.
+type GetThreatEntitySetOutput struct {
+	CreatedAt           *time.Time        `json:"createdAt,omitempty"`
+	ErrorDetails        *string           `json:"errorDetails,omitempty"`
+	ExpectedBucketOwner *string           `json:"expectedBucketOwner,omitempty"`
+	Format              string            `json:"format"`
+	Location            string            `json:"location"`
+	Name                string            `json:"name"`
+	Status              string            `json:"status"`
+	Tags                map[string]string `json:"tags,omitempty"`
+	UpdatedAt           *time.Time        `json:"updatedAt,omitempty"`
+}
+
 // GetThreatIntelSetInput is what GetThreatIntelSet takes.
 type GetThreatIntelSetInput struct {
 	DetectorId       string `json:"DetectorId"`
@@ -240,6 +313,25 @@ type GetThreatIntelSetOutput struct {
 	Name                string            `json:"name"`
 	Status              string            `json:"status"`
 	Tags                map[string]string `json:"tags,omitempty"`
+}
+
+// GetTrustedEntitySetInput is what GetTrustedEntitySet takes.
+type GetTrustedEntitySetInput struct {
+	DetectorId         string `json:"DetectorId"`
+	TrustedEntitySetId string `json:"TrustedEntitySetId"`
+}
+
+// GetTrustedEntitySetOutput is what GetTrustedEntitySet returns.
+type GetTrustedEntitySetOutput struct {
+	CreatedAt           *time.Time        `json:"createdAt,omitempty"`
+	ErrorDetails        *string           `json:"errorDetails,omitempty"`
+	ExpectedBucketOwner *string           `json:"expectedBucketOwner,omitempty"`
+	Format              string            `json:"format"`
+	Location            string            `json:"location"`
+	Name                string            `json:"name"`
+	Status              string            `json:"status"`
+	Tags                map[string]string `json:"tags,omitempty"`
+	UpdatedAt           *time.Time        `json:"updatedAt,omitempty"`
 }
 
 // ListCoverageInput is what ListCoverage takes.
@@ -320,6 +412,19 @@ type ListTagsForResourceOutput struct {
 	Tags map[string]string `json:"tags,omitempty"`
 }
 
+// ListThreatEntitySetsInput is what ListThreatEntitySets takes.
+type ListThreatEntitySetsInput struct {
+	DetectorId string  `json:"DetectorId"`
+	MaxResults *int64  `json:"maxResults,omitempty"`
+	NextToken  *string `json:"nextToken,omitempty"`
+}
+
+// ListThreatEntitySetsOutput is what ListThreatEntitySets returns.
+type ListThreatEntitySetsOutput struct {
+	NextToken          *string  `json:"nextToken,omitempty"`
+	ThreatEntitySetIds []string `json:"threatEntitySetIds"`
+}
+
 // ListThreatIntelSetsInput is what ListThreatIntelSets takes.
 type ListThreatIntelSetsInput struct {
 	DetectorId string  `json:"DetectorId"`
@@ -331,6 +436,19 @@ type ListThreatIntelSetsInput struct {
 type ListThreatIntelSetsOutput struct {
 	NextToken         *string  `json:"nextToken,omitempty"`
 	ThreatIntelSetIds []string `json:"threatIntelSetIds"`
+}
+
+// ListTrustedEntitySetsInput is what ListTrustedEntitySets takes.
+type ListTrustedEntitySetsInput struct {
+	DetectorId string  `json:"DetectorId"`
+	MaxResults *int64  `json:"maxResults,omitempty"`
+	NextToken  *string `json:"nextToken,omitempty"`
+}
+
+// ListTrustedEntitySetsOutput is what ListTrustedEntitySets returns.
+type ListTrustedEntitySetsOutput struct {
+	NextToken           *string  `json:"nextToken,omitempty"`
+	TrustedEntitySetIds []string `json:"trustedEntitySetIds"`
 }
 
 // TagResourceInput is what TagResource takes.
@@ -417,6 +535,20 @@ type UpdateIPSetInput struct {
 type UpdateIPSetOutput struct {
 }
 
+// UpdateThreatEntitySetInput is what UpdateThreatEntitySet takes.
+type UpdateThreatEntitySetInput struct {
+	Activate            *bool   `json:"activate,omitempty"`
+	DetectorId          string  `json:"DetectorId"`
+	ExpectedBucketOwner *string `json:"expectedBucketOwner,omitempty"`
+	Location            *string `json:"location,omitempty"`
+	Name                *string `json:"name,omitempty"`
+	ThreatEntitySetId   string  `json:"ThreatEntitySetId"`
+}
+
+// UpdateThreatEntitySetOutput is what UpdateThreatEntitySet returns.
+type UpdateThreatEntitySetOutput struct {
+}
+
 // UpdateThreatIntelSetInput is what UpdateThreatIntelSet takes.
 type UpdateThreatIntelSetInput struct {
 	Activate            *bool   `json:"activate,omitempty"`
@@ -429,6 +561,20 @@ type UpdateThreatIntelSetInput struct {
 
 // UpdateThreatIntelSetOutput is what UpdateThreatIntelSet returns.
 type UpdateThreatIntelSetOutput struct {
+}
+
+// UpdateTrustedEntitySetInput is what UpdateTrustedEntitySet takes.
+type UpdateTrustedEntitySetInput struct {
+	Activate            *bool   `json:"activate,omitempty"`
+	DetectorId          string  `json:"DetectorId"`
+	ExpectedBucketOwner *string `json:"expectedBucketOwner,omitempty"`
+	Location            *string `json:"location,omitempty"`
+	Name                *string `json:"name,omitempty"`
+	TrustedEntitySetId  string  `json:"TrustedEntitySetId"`
+}
+
+// UpdateTrustedEntitySetOutput is what UpdateTrustedEntitySet returns.
+type UpdateTrustedEntitySetOutput struct {
 }
 
 // AccountStatistics is the structure of that name in the model.

@@ -204,7 +204,7 @@ func (c *Case) Run(s *Set, builtIn []detect.Rule) (string, error) {
 		return "", err
 	}
 	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
-	got := []found{}
+	got := []Found{}
 	for _, t := range c.events {
 		now = now.Add(t.after)
 		e := *t.event
@@ -220,20 +220,20 @@ func (c *Case) Run(s *Set, builtIn []detect.Rule) (string, error) {
 	return c.compare(got), nil
 }
 
-// found is what a test compares of an occurrence.
-type found struct {
+// Found is what a test compares of an occurrence.
+type Found struct {
 	Type     string  `json:"type"`
 	Severity float64 `json:"severity"`
 	Title    string  `json:"title"`
 	Message  string  `json:"message"`
 }
 
-func foundOf(occ *finding.Occurrence) found {
+func foundOf(occ *finding.Occurrence) Found {
 	f := finding.New(finding.Identity{}, occ, occ.Time)
-	return found{occ.Type, f.Severity, f.Title, f.Description}
+	return Found{occ.Type, f.Severity, f.Title, f.Description}
 }
 
-func (f found) String() string {
+func (f Found) String() string {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
@@ -241,7 +241,7 @@ func (f found) String() string {
 	return strings.TrimSpace(b.String())
 }
 
-func (c *Case) compare(got []found) string {
+func (c *Case) compare(got []Found) string {
 	var b strings.Builder
 	for i, want := range c.findings {
 		if i >= len(got) {

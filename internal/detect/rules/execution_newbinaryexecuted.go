@@ -15,7 +15,9 @@ import (
 // An executable in memory only is another type (FilelessExecution), and a script is run by an interpreter that is not new.
 //
 // Ordinary work that is left out: what a package manager of the image runs itself while it installs (the helpers and
-// triggers of the packages it has just written). Running the installed program afterwards is a finding.
+// triggers of the packages it has just written), where running the installed program afterwards is a finding; and what a
+// compiler or another part of a build wrote, unless a network service started it: an image that holds a compiler is made to
+// compile and run.
 func newBinaryExecuted() detect.Rule {
 	return detect.Rule{
 		Type: "Execution:Runtime/NewBinaryExecuted",
@@ -24,6 +26,9 @@ func newBinaryExecuted() detect.Rule {
 		Detect: func(m *detect.Match) bool {
 			p := m.Process
 			if packageManager(p.Exe.Writer) && startedByPackageManager(p) {
+				return false
+			}
+			if compiled(p.Exe.Writer) && service(p) == nil {
 				return false
 			}
 			m.Object = p.ExePath

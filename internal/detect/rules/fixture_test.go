@@ -85,13 +85,18 @@ var (
 	other = &event.Container{ID: strings.Repeat("cd", 32), Name: "other", Image: "shop/db:2"}
 )
 
+func parse(t *testing.T, list *intel.List, text string) {
+	t.Helper()
+	if _, err := intel.Parse(intel.Into{Addresses: list, Domains: list, Files: list}, "TXT", strings.NewReader(text)); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func run(t *testing.T, input string) string {
 	t.Helper()
 	lists := intel.NewLists()
 	list := &intel.List{Name: "custom", Category: intel.CommandAndControl}
-	if _, err := intel.Parse(list, strings.NewReader("203.0.113.66\n198.51.100.0/24\n2001:db8::bad\nevil.example\n")); err != nil {
-		t.Fatal(err)
-	}
+	parse(t, list, "203.0.113.66\n198.51.100.0/24\n2001:db8::bad\nevil.example\n")
 	lists.Set("custom", list)
 	// One list for each category, named by it: the name CATEGORY.example, and addresses and files by number.
 	for n, category := range []string{intel.Cryptocurrency, intel.TorRelay, intel.TorGuard, intel.TorAuthority, intel.BlackHole, intel.DropPoint,
@@ -105,9 +110,7 @@ func run(t *testing.T, input string) string {
 		if category == intel.TorRelay {
 			text = "192.0.2.101\n192.0.2.110\n192.0.2.111\n192.0.2.112\n192.0.2.113\n192.0.2.114\n"
 		}
-		if _, err := intel.Parse(list, strings.NewReader(text)); err != nil {
-			t.Fatal(err)
-		}
+		parse(t, list, text)
 		lists.Set(category, list)
 	}
 	engine, err := detect.New(detect.Options{Rules: All(), Lists: lists})
@@ -158,7 +161,7 @@ func run(t *testing.T, input string) string {
 // fixtureNoise are members of a process in a context that say nothing in a story.
 var fixtureNoise = regexp.MustCompile(`,"(namespacePid|startTime|uuid|parentUuid|user|userId|euid|pwd|executableSha256|lineage)":("[^"]*"|[0-9.]+|\[[^]]*\])`)
 
-type line struct {
+type step struct {
 	// of a process
 	PPID    uint32
 	Exe     string
@@ -206,7 +209,7 @@ func (w *world) event(text string) (*event.Event, error) {
 	if _, err := fmt.Sscan(text, &kind, &pid); err != nil {
 		return nil, err
 	}
-	var l line
+	var l step
 	if i := strings.IndexByte(text, '{'); i >= 0 {
 		d := json.NewDecoder(strings.NewReader(text[i:]))
 		d.DisallowUnknownFields()
@@ -277,7 +280,7 @@ func (w *world) event(text string) (*event.Event, error) {
 	return e, nil
 }
 
-func (w *world) exec(pid uint32, l *line) error {
+func (w *world) exec(pid uint32, l *step) error {
 	parent := w.processes[l.PPID]
 	old := w.processes[pid]
 	if parent == nil && old != nil {

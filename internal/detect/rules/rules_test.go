@@ -18,7 +18,12 @@ func TestKinds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := event.Kinds(0).With(event.KindExec).With(event.KindConnect).With(event.KindBind).With(event.KindDNS).With(event.KindPtrace)
+	var want event.Kinds
+	for _, k := range []event.Kind{event.KindExec, event.KindConnect, event.KindBind, event.KindDNS, event.KindPtrace, event.KindOpen, event.KindRename,
+		event.KindLink, event.KindSymlink, event.KindMmap, event.KindMprotect, event.KindMount, event.KindModule, event.KindListen, event.KindVMWrite,
+		event.KindSetuid, event.KindUserfaultfd} {
+		want = want.With(k)
+	}
 	if e.Kinds() != want {
 		t.Errorf("kinds %b, want %b", e.Kinds(), want)
 	}

@@ -72,19 +72,26 @@ func report(at int64, name, object string, err error) {
 	} else if err != nil {
 		c.Error = err.Error()
 	}
+	os.Stdout.Write(c.line())
+}
+
+// line returns how a Call is printed.
+func (c Call) line() []byte {
 	text, err := json.Marshal(c)
 	if err != nil {
 		panic(err) // A struct of numbers and strings can be marshalled.
 	}
-	os.Stdout.WriteString(callPrefix + string(text) + "\n")
+	return []byte(callPrefix + string(text) + "\n")
 }
 
 // roles are the actors.
 var roles = map[string]func(args []string) error{
-	"serve": serve, "ready": ready, "exec": execute,
-	"connect": connect, "unix": connectUnix, "dns": lookup, "drop": drop,
-	"reverse-shell": reverseShell, "shell": shellOnSocket, "netcat": netcat,
-	"inject": inject, "victim": victim, "tracer": tracer,
+	"serve": serve, "ready": ready, "ask": askApplication,
+	"connect": connect, "unix": connectUnix, "say": say, "tor": tor, "dns": lookup, "dga": generated,
+	"drop": drop, "sample": sample, "stand-in": standIn, "fileless": fileless, "library": library,
+	"reverse-shell": reverseShell, "shell": shellOnSocket, "netcat": netcat, "service": service,
+	"inject": inject, "victim": victim, "tracer": tracer, "antidebug": antidebug,
+	"kernel": kernel, "escape": escape, "setuid": setuid, "intruder": intruder,
 }
 
 // MaybeRun runs the actor that the command line names, and does not return then. Otherwise it does nothing.

@@ -1,36 +1,23 @@
 package actor
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"vedette.dev/vedette/internal/simulate/tiny"
 )
 
 // DropExit is the exit code of what drop writes and executes: it proves that the new file really ran.
 const DropExit = 23
-
-// execute replaces the actor by a command: exec COMMAND....
-func execute(args []string) error {
-	if len(args) == 0 {
-		return errors.New("exec takes a command")
-	}
-	program, err := exec.LookPath(args[0])
-	if err != nil {
-		return err
-	}
-	report(now(), "execve", program, nil)
-	return &os.PathError{Op: "exec", Path: program, Err: unix.Exec(program, args, os.Environ())}
-}
 
 // drop writes a program and executes it: drop HOW PATH.
 func drop(args []string) error {
@@ -146,44 +133,5 @@ func copyFile(from, to string) error {
 	return write(to, content)
 }
 
-// tinyProgram returns a complete ELF executable that does nothing but end with DropExit (see elf(5)). Its machine code is
-// exit_group(DropExit).
-func tinyProgram() ([]byte, error) {
-	var machine uint16
-	var code []byte
-	switch runtime.GOARCH {
-	case "amd64":
-		machine = 62
-		code = []byte{0xbf, DropExit, 0, 0, 0, 0xb8, 231, 0, 0, 0, 0x0f, 0x05} // mov edi; mov eax; syscall
-	case "arm64":
-		machine = 183
-		for _, instruction := range []uint32{0xd2800000 | DropExit<<5, 0xd2800008 | 94<<5, 0xd4000001} { // mov x0; mov x8; svc 0
-			code = binary.LittleEndian.AppendUint32(code, instruction)
-		}
-	default:
-		return nil, fmt.Errorf("no small program for %s", runtime.GOARCH)
-	}
-	const base, headers = 0x400000, 64 + 56
-	b := []byte{0x7f, 'E', 'L', 'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0}
-	u16 := func(v ...uint16) {
-		for _, x := range v {
-			b = binary.LittleEndian.AppendUint16(b, x)
-		}
-	}
-	u32 := func(v uint32) { b = binary.LittleEndian.AppendUint32(b, v) }
-	u64 := func(v ...uint64) {
-		for _, x := range v {
-			b = binary.LittleEndian.AppendUint64(b, x)
-		}
-	}
-	u16(2, machine) // ET_EXEC
-	u32(1)
-	u64(base+headers, 64, 0) // entry, program headers, section headers
-	u32(0)
-	u16(64, 56, 1, 0, 0, 0)
-	size := uint64(headers + len(code))
-	u32(1) // PT_LOAD
-	u32(5) // readable and executable
-	u64(0, base, base, size, size, 0x1000)
-	return append(b, code...), nil
-}
+// tinyProgram returns a complete executable that does nothing but end with DropExit.
+func tinyProgram() ([]byte, error) { return tiny.Program{Exit: DropExit}.ELF() }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
@@ -35,6 +36,7 @@ func serve(args []string) error {
 	}
 	flags.Func("tcp", "address to answer on", listen(serveStream("tcp")))
 	flags.Func("unix", "socket to answer on like a container engine", listen(serveStream("unix")))
+	flags.Func("control", "socket to take attacks on", listen(serveControl))
 	flags.Func("dns", "address to answer DNS questions on, over UDP and TCP", listen(serveDNS))
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -42,7 +44,7 @@ func serve(args []string) error {
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, unix.SIGTERM, unix.SIGINT)
 	if os.Getpid() == 1 {
-		go bury()
+		children.bury()
 	}
 	if err := os.WriteFile(readyFile, nil, 0o644); err != nil {
 		return err
@@ -76,19 +78,6 @@ func ready([]string) error {
 	return errors.New("the application in the container does not get ready")
 }
 
-// bury waits for the children that a first process inherits.
-func bury() {
-	children := make(chan os.Signal, 1)
-	signal.Notify(children, unix.SIGCHLD)
-	for range children {
-		for {
-			if pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); pid <= 0 || err != nil {
-				break
-			}
-		}
-	}
-}
-
 // serveStream answers every connection like a small web server, a line at a time and for a second at most.
 func serveStream(network string) func(string) (io.Closer, error) {
 	return func(address string) (io.Closer, error) {
@@ -105,8 +94,9 @@ func serveStream(network string) func(string) (io.Closer, error) {
 				go func() {
 					defer c.Close()
 					c.SetDeadline(time.Now().Add(time.Second))
-					if _, err := bufio.NewReaderSize(c, 4096).ReadSlice('\n'); err == nil {
-						io.WriteString(c, "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nThis is Vedette's simulation.\n")
+					if request, err := bufio.NewReaderSize(c, 4096).ReadSlice('\n'); err == nil {
+						body := page(string(request))
+						fmt.Fprintf(c, "HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 					}
 				}()
 			}
@@ -115,8 +105,55 @@ func serveStream(network string) func(string) (io.Closer, error) {
 	}
 }
 
+// page returns what the small web server has: a script, a program, or a line of text.
+func page(request string) []byte {
+	_, path, _ := strings.Cut(request, " ")
+	path, _, _ = strings.Cut(path, " ")
+	switch {
+	case strings.HasSuffix(path, ".sh"):
+		return []byte("#!/bin/sh\n# This script of the simulation does nothing.\ntrue\n")
+	case strings.HasSuffix(path, ".elf"):
+		if program, err := tinyProgram(); err == nil {
+			return program
+		}
+	}
+	return []byte("This is Vedette's simulation.\n")
+}
+
 // answerAddress is the answer to every DNS question: an address that is reserved for documentation.
 var answerAddress = [4]byte{192, 0, 2, 53}
+
+// metadataAddress is where a cloud's instances find out about themselves.
+var metadataAddress = [4]byte{169, 254, 169, 254}
+
+// laterAnswers counts the answers for the name that changes its address.
+var laterAnswers atomic.Uint64
+
+// addresses returns the answers for a name. Some names belong to an attacker who points them at the metadata service.
+func addresses(name dnsmessage.Name) []dnsmessage.Resource {
+	address := func(name dnsmessage.Name, a [4]byte) dnsmessage.Resource {
+		return dnsmessage.Resource{
+			Header: dnsmessage.ResourceHeader{Name: name, Class: dnsmessage.ClassINET, TTL: 5}, Body: &dnsmessage.AResource{A: a},
+		}
+	}
+	first, _, _ := strings.Cut(strings.ToLower(name.String()), ".")
+	switch first {
+	case "rebind":
+		return []dnsmessage.Resource{address(name, metadataAddress)}
+	case "rebind-later":
+		if laterAnswers.Add(1)%2 == 0 {
+			return []dnsmessage.Resource{address(name, metadataAddress)}
+		}
+	case "rebind-among":
+		return []dnsmessage.Resource{address(name, answerAddress), address(name, metadataAddress)}
+	case "rebind-alias":
+		alias := dnsmessage.MustNewName("alias.example.org.")
+		return []dnsmessage.Resource{{
+			Header: dnsmessage.ResourceHeader{Name: name, Class: dnsmessage.ClassINET, TTL: 5}, Body: &dnsmessage.CNAMEResource{CNAME: alias},
+		}, address(alias, metadataAddress)}
+	}
+	return []dnsmessage.Resource{address(name, answerAddress)}
+}
 
 // serveDNS answers on UDP and TCP.
 func serveDNS(address string) (io.Closer, error) {
@@ -208,10 +245,7 @@ func answerDNS(question []byte) ([]byte, error) {
 		Questions: []dnsmessage.Question{asked},
 	}
 	if asked.Type == dnsmessage.TypeA {
-		m.Answers = []dnsmessage.Resource{{
-			Header: dnsmessage.ResourceHeader{Name: asked.Name, Class: dnsmessage.ClassINET, TTL: 5},
-			Body:   &dnsmessage.AResource{A: answerAddress},
-		}}
+		m.Answers = addresses(asked.Name)
 	}
 	return m.Pack()
 }
@@ -219,11 +253,15 @@ func answerDNS(question []byte) ([]byte, error) {
 // lookup asks for a name: dns HOW NAME SERVER.
 func lookup(args []string) error {
 	if len(args) != 3 {
-		return errors.New("dns takes udp, sendto, tcp or library, a name and a server")
+		return errors.New("dns takes udp, sendto, tcp or twice, a name and a server")
 	}
 	server, err := netip.ParseAddrPort(args[2])
 	if err != nil {
 		return err
+	}
+	if args[0] == "twice" {
+		again := []string{"udp", args[1], args[2]}
+		return errors.Join(lookup(again), lookup(again))
 	}
 	name, err := dnsmessage.NewName(strings.TrimSuffix(args[1], ".") + ".")
 	if err != nil {
@@ -241,7 +279,7 @@ func lookup(args []string) error {
 		return fmt.Errorf("asking %v for %s: %w", server, args[1], err)
 	}
 	var m dnsmessage.Message
-	if err := m.Unpack(answer); err != nil || len(m.Answers) != 1 {
+	if err := m.Unpack(answer); err != nil || len(m.Answers) == 0 {
 		return fmt.Errorf("asking %v for %s: an answer with %d addresses (%v)", server, args[1], len(m.Answers), err)
 	}
 	return nil

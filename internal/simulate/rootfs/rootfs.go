@@ -20,6 +20,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"vedette.dev/vedette/internal/simulate/tiny"
 )
 
 // Executable is where the running program is in the image.
@@ -33,12 +35,21 @@ const AppUID = 1000
 
 // optionalTools are taken into the image where the machine has them.
 var optionalTools = []string{
-	"bash", "busybox", "cat", "chmod", "cp", "getent", "id", "ln", "ls", "mkfifo", "mv", "nc", "rm", "sleep", "true",
+	"base64", "bash", "busybox", "cat", "chmod", "cp", "curl", "dd", "env", "find", "getent", "grep", "id", "ln", "ls", "mkdir", "mkfifo",
+	"mount", "mv", "nc", "nohup", "nsenter", "perl", "ps", "rm", "sleep", "true", "uname", "unshare", "wget", "whoami",
+}
+
+// standIns are tools that change a machine. The image holds a program of each name that does nothing, so that nothing can
+// come of an attack that runs them.
+var standIns = []string{
+	"adduser", "aws", "crontab", "docker", "iptables", "kubectl", "nft", "runc", "service", "setcap", "setenforce", "sudo", "systemctl",
+	"ufw", "useradd",
 }
 
 // applets are the tools that busybox stands in for, where the machine has busybox but not the tool itself.
 var applets = []string{
-	"cat", "chmod", "cp", "id", "ln", "ls", "mkfifo", "mv", "nc", "nslookup", "rm", "sleep", "true", "wget",
+	"base64", "cat", "chmod", "cp", "dd", "env", "find", "grep", "id", "ln", "ls", "mkdir", "mkfifo", "mount", "mv", "nc", "nohup",
+	"nsenter", "nslookup", "ps", "rm", "sleep", "true", "uname", "unshare", "wget", "whoami",
 }
 
 // built is the modification time of everything in the image. It is older than any container, so that no file of the image
@@ -74,6 +85,14 @@ func Plan() (*Image, error) {
 		return nil, fmt.Errorf("planning image: %w", err)
 	}
 	tools["sh"] = "/bin/sh"
+	nothing, err := tiny.Program{Data: []byte("Vedette's simulation: a tool that does nothing")}.ELF()
+	if err != nil {
+		return nil, fmt.Errorf("planning image: %w", err)
+	}
+	for _, name := range standIns {
+		p.add(entry{path: "/usr/bin/" + name, mode: 0o755, data: string(nothing)})
+		tools[name] = "/usr/bin/" + name
+	}
 	for _, name := range optionalTools {
 		found, err := exec.LookPath(name)
 		if err != nil || !filepath.IsAbs(found) || isScript(found) {

@@ -80,11 +80,10 @@ func TestToolsStart(t *testing.T) {
 			"cp": "cp /etc/hosts /tmp/cp", "getent": "getent passwd app", "id": "id app", "ln": "ln -s x /tmp/ln", "ls": "ls /",
 			"mkfifo": "mkfifo /tmp/fifo", "mv": "mv /etc/vedette-sim /tmp/mv", "rm": "rm -f /tmp/none", "sleep": "sleep 0",
 			"true": "true", "sh": ":", "nc": "nc -h; test $? -lt 126", "nslookup": "nslookup -h; test $? -lt 126",
-			"wget": "wget -h; test $? -lt 126",
+			"base64": "base64 /etc/hosts", "find": "find /etc",
 		}[tool]
-		if command == "" {
-			t.Errorf("no command that tries %s", tool)
-			continue
+		if command == "" { // An error of the tool itself is none of its loader, which would end with 127.
+			command = tool + " --help; test $? -lt 126"
 		}
 		out, err := exec.Command("chroot", folder, "/bin/sh", "-c", command).CombinedOutput()
 		if err != nil {
