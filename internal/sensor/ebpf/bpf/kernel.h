@@ -30,6 +30,7 @@ typedef _Bool bool;
 
 /* The BPF interface itself is stable, so its types are written out and not relocated. */
 enum {
+	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_CGROUP_ARRAY = 8,
 	BPF_MAP_TYPE_SK_STORAGE = 24,
@@ -438,12 +439,14 @@ struct pt_regs {
 #define ARG3(r) ((r)->dx)
 #define ARG4(r) ((r)->r10)
 #define ARG5(r) ((r)->r8)
+#define O_LARGEFILE 0100000
 #else
 #define ARG1(r) ((r)->orig_x0)
 #define ARG2(r) ((r)->regs[1])
 #define ARG3(r) ((r)->regs[2])
 #define ARG4(r) ((r)->regs[3])
 #define ARG5(r) ((r)->regs[4])
+#define O_LARGEFILE 0400000
 #endif
 
 #define EAGAIN 11

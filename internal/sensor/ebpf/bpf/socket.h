@@ -240,18 +240,22 @@ INLINE u32 append_name(struct scratch *s, u32 off, struct sock *sk)
 	return len;
 }
 
-/* Appends the name in a program's sockaddr_un of the given length. */
-INLINE u32 append_given_name(struct scratch *s, u32 off, const struct sockaddr_un *given, u32 len)
+/* Appends the name in a sockaddr_un of the given length, the program's or the kernel's copy. */
+INLINE u32 append_given_name(struct scratch *s, u32 off, const struct sockaddr_un *given, u32 len, bool kernel)
 {
+	long err;
+
 	if (len <= 2 || len > sizeof(*given))
 		return 0;
 	len -= 2;
 	OPAQUE(len);
 	len &= 127;
 	off &= SCRATCH_MASK;
-	if (bpf_probe_read_user(&s->data[off], len, &given->path))
-		return 0;
-	return len;
+	if (kernel)
+		err = bpf_probe_read_kernel(&s->data[off], len, &given->path);
+	else
+		err = bpf_probe_read_user(&s->data[off], len, &given->path);
+	return err ? 0 : len;
 }
 
 /* The fallback without cgroup hooks: the address as it stands in the program's memory. */
@@ -288,37 +292,17 @@ INLINE int inet_call(u32 kind, struct sock *sk, const void *given, s64 error, st
 	return 0;
 }
 
-INLINE int socket_call(struct sys_exit *ctx, u32 kind)
+/* Connect or bind of a unix socket. */
+INLINE int unix_call(u32 kind, struct task_struct *task, s64 result, struct sock *sk, const struct sockaddr_un *given, u32 len, bool kernel)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct pt_regs *regs = (void *)bpf_task_pt_regs(task);
-	u32 fd = ARG1(regs), len = ARG3(regs);
-	const struct sockaddr_un *given = (void *)ARG2(regs);
-	s64 error = ctx->result < 0 ? -ctx->result : 0;
 	u32 off = sizeof(struct socket_record);
+	struct fs_struct *fs = task->fs;
 	struct socket_record *r;
 	struct scratch *s;
-	struct file *file;
-	struct fs_struct *fs;
-	struct sock *sk, *peer;
-	u16 family;
+	struct sock *peer;
 	u8 form = 0;
 	char first;
 
-	if (error >= ERESTARTSYS)
-		return 0;
-	file = file_of(task, fd);
-	if (!file)
-		return 0;
-	sk = sock_of(file);
-	family = BPF_CORE_READ(sk, __sk_common.skc_family);
-	if (family != AF_UNIX && !(inet_by_syscall && (family == AF_INET || family == AF_INET6)))
-		return 0;
-	if (outside(task))
-		return 0;
-
-	if (family != AF_UNIX)
-		return inet_call(kind, sk, given, error, task);
 	s = claim();
 	if (!s) {
 		lose(kind, LOSS_SCRATCH);
@@ -328,17 +312,17 @@ INLINE int socket_call(struct sys_exit *ctx, u32 kind)
 	__builtin_memset(r, 0, sizeof(*r));
 	r->ends.family = AF_UNIX;
 	r->type = BPF_CORE_READ(sk, sk_type);
-	if (kind == KIND_BIND && !error)
+	if (kind == KIND_BIND && result >= 0)
 		r->path_len = append_name(s, off, sk); /* what the kernel bound */
 	else
-		r->path_len = append_given_name(s, off, given, len);
+		r->path_len = append_given_name(s, off, given, len, kernel);
 	off += r->path_len;
 
 	/*
 	 * The name that was given can be a symbolic link, a bind mount or a lie told by a second thread. The name under which
 	 * the peer's owner bound it is nothing that the caller can choose.
 	 */
-	if (kind == KIND_CONNECT && !error) {
+	if (kind == KIND_CONNECT && result >= 0) {
 		peer = BPF_CORE_READ((struct unix_sock *)sk, peer);
 		if (peer)
 			r->peer_len = append_name(s, off, peer);
@@ -346,18 +330,37 @@ INLINE int socket_call(struct sys_exit *ctx, u32 kind)
 	}
 	first = s->data[sizeof(*r)];
 	if (r->path_len && first != '/' && first != 0) {
-		fs = task->fs;
 		r->cwd_len = append_path(s, off, CWD_MAX, &fs->pwd, task, &form);
 		r->cwd_form = form;
 		off += r->cwd_len;
 	}
-	fill(&r->header, kind, off, error, task);
-	if (off > SCRATCH_SIZE)
-		off = SCRATCH_SIZE;
-	if (bpf_ringbuf_output(&activity, s->data, off, activity_flags()))
-		lose(kind, LOSS_RING);
-	release(s);
-	return 0;
+	fill(&r->header, kind, off, error_of(result), task);
+	return ship(s, kind, off);
+}
+
+INLINE int socket_call(struct sys_exit *ctx, u32 kind)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs *regs = (void *)bpf_task_pt_regs(task);
+	const void *given = (void *)ARG2(regs);
+	struct file *file;
+	struct sock *sk;
+	u16 family;
+
+	if (restarts(ctx->result))
+		return 0;
+	file = file_of(task, ARG1(regs));
+	if (!file)
+		return 0;
+	sk = sock_of(file);
+	family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	if (family != AF_UNIX && !(inet_by_syscall && (family == AF_INET || family == AF_INET6)))
+		return 0;
+	if (outside(task))
+		return 0;
+	if (family != AF_UNIX)
+		return inet_call(kind, sk, given, error_of(ctx->result), task);
+	return unix_call(kind, task, ctx->result, sk, given, ARG3(regs), false);
 }
 
 SEC("tracepoint/syscalls/sys_exit_connect")
