@@ -214,8 +214,10 @@ type bpfOpenRecord struct {
 	Dev      uint32
 	Flags    uint32
 	PathLen  uint16
+	BaseLen  uint16
 	PathForm uint8
-	Reserved [5]uint8
+	BaseForm uint8
+	Reserved [2]uint8
 }
 
 type bpfPathForm uint32
@@ -308,106 +310,112 @@ type bpfSwitches struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	bpfMapActivity           = "activity"
-	bpfMapLifecycle          = "lifecycle"
-	bpfMapLost               = "lost"
-	bpfMapResolvers          = "resolvers"
-	bpfMapScope              = "scope"
-	bpfMapScratches          = "scratches"
-	bpfMapSents              = "sents"
-	bpfProgOnAccept          = "on_accept"
-	bpfProgOnAccept4         = "on_accept4"
-	bpfProgOnAddKey          = "on_add_key"
-	bpfProgOnBind            = "on_bind"
-	bpfProgOnBind4           = "on_bind4"
-	bpfProgOnBind6           = "on_bind6"
-	bpfProgOnBpf             = "on_bpf"
-	bpfProgOnCapset          = "on_capset"
-	bpfProgOnChroot          = "on_chroot"
-	bpfProgOnConnect         = "on_connect"
-	bpfProgOnConnect4        = "on_connect4"
-	bpfProgOnConnect6        = "on_connect6"
-	bpfProgOnDup             = "on_dup"
-	bpfProgOnDup3            = "on_dup3"
-	bpfProgOnEgress          = "on_egress"
-	bpfProgOnExec            = "on_exec"
-	bpfProgOnExecSetuid      = "on_exec_setuid"
-	bpfProgOnExit            = "on_exit"
-	bpfProgOnFchmod          = "on_fchmod"
-	bpfProgOnFchmodat        = "on_fchmodat"
-	bpfProgOnFchmodat2       = "on_fchmodat2"
-	bpfProgOnFcntl           = "on_fcntl"
-	bpfProgOnFinitModule     = "on_finit_module"
-	bpfProgOnFork            = "on_fork"
-	bpfProgOnForkUnshare     = "on_fork_unshare"
-	bpfProgOnFsmount         = "on_fsmount"
-	bpfProgOnIngress         = "on_ingress"
-	bpfProgOnInitModule      = "on_init_module"
-	bpfProgOnIoUringSetup    = "on_io_uring_setup"
-	bpfProgOnKeyctl          = "on_keyctl"
-	bpfProgOnKill            = "on_kill"
-	bpfProgOnLinkat          = "on_linkat"
-	bpfProgOnListen          = "on_listen"
-	bpfProgOnMemfdCreate     = "on_memfd_create"
-	bpfProgOnMmap            = "on_mmap"
-	bpfProgOnMount           = "on_mount"
-	bpfProgOnMoveMount       = "on_move_mount"
-	bpfProgOnMprotect        = "on_mprotect"
-	bpfProgOnOpenByHandleAt  = "on_open_by_handle_at"
-	bpfProgOnOpenTree        = "on_open_tree"
-	bpfProgOnOpenat          = "on_openat"
-	bpfProgOnOpenat2         = "on_openat2"
-	bpfProgOnPivotRoot       = "on_pivot_root"
-	bpfProgOnPkeyMprotect    = "on_pkey_mprotect"
-	bpfProgOnProcessVmReadv  = "on_process_vm_readv"
-	bpfProgOnProcessVmWritev = "on_process_vm_writev"
-	bpfProgOnPtrace          = "on_ptrace"
-	bpfProgOnRenameat        = "on_renameat"
-	bpfProgOnRenameat2       = "on_renameat2"
-	bpfProgOnRequestKey      = "on_request_key"
-	bpfProgOnSendmsg4        = "on_sendmsg4"
-	bpfProgOnSendmsg6        = "on_sendmsg6"
-	bpfProgOnSetfsuid        = "on_setfsuid"
-	bpfProgOnSetns           = "on_setns"
-	bpfProgOnSetresuid       = "on_setresuid"
-	bpfProgOnSetreuid        = "on_setreuid"
-	bpfProgOnSetuid          = "on_setuid"
-	bpfProgOnSignal          = "on_signal"
-	bpfProgOnSocket          = "on_socket"
-	bpfProgOnSymlinkat       = "on_symlinkat"
-	bpfProgOnTgkill          = "on_tgkill"
-	bpfProgOnTkill           = "on_tkill"
-	bpfProgOnUmount          = "on_umount"
-	bpfProgOnUnlinkat        = "on_unlinkat"
-	bpfProgOnUnshare         = "on_unshare"
-	bpfProgOnUringComplete   = "on_uring_complete"
-	bpfProgOnUserfaultfd     = "on_userfaultfd"
-	bpfProgSnapshot          = "snapshot"
-	bpfProgWhoami            = "whoami"
-	bpfVarActivityMark       = "activity_mark"
-	bpfVarControl            = "control"
-	bpfVarInetBySyscall      = "inet_by_syscall"
-	bpfVarLifecycleMark      = "lifecycle_mark"
-	bpfVarScopeId            = "scope_id"
-	bpfVarScoped             = "scoped"
-	bpfVarUnusedCall         = "unused_call"
-	bpfVarUnusedCreds        = "unused_creds"
-	bpfVarUnusedDns          = "unused_dns"
-	bpfVarUnusedExec         = "unused_exec"
-	bpfVarUnusedExecFlag     = "unused_exec_flag"
-	bpfVarUnusedExit         = "unused_exit"
-	bpfVarUnusedFile         = "unused_file"
-	bpfVarUnusedFork         = "unused_fork"
-	bpfVarUnusedKind         = "unused_kind"
-	bpfVarUnusedLoss         = "unused_loss"
-	bpfVarUnusedMemory       = "unused_memory"
-	bpfVarUnusedMount        = "unused_mount"
-	bpfVarUnusedOpen         = "unused_open"
-	bpfVarUnusedPathForm     = "unused_path_form"
-	bpfVarUnusedPtrace       = "unused_ptrace"
-	bpfVarUnusedRegion       = "unused_region"
-	bpfVarUnusedSocket       = "unused_socket"
-	bpfVarUnusedStdioKind    = "unused_stdio_kind"
+	bpfMapActivity                = "activity"
+	bpfMapLifecycle               = "lifecycle"
+	bpfMapLost                    = "lost"
+	bpfMapResolvers               = "resolvers"
+	bpfMapScope                   = "scope"
+	bpfMapScratches               = "scratches"
+	bpfMapSents                   = "sents"
+	bpfMapUringNames              = "uring_names"
+	bpfProgOnAccept               = "on_accept"
+	bpfProgOnAccept4              = "on_accept4"
+	bpfProgOnAddKey               = "on_add_key"
+	bpfProgOnBind                 = "on_bind"
+	bpfProgOnBind4                = "on_bind4"
+	bpfProgOnBind6                = "on_bind6"
+	bpfProgOnBpf                  = "on_bpf"
+	bpfProgOnCapset               = "on_capset"
+	bpfProgOnChroot               = "on_chroot"
+	bpfProgOnConnect              = "on_connect"
+	bpfProgOnConnect4             = "on_connect4"
+	bpfProgOnConnect6             = "on_connect6"
+	bpfProgOnDup                  = "on_dup"
+	bpfProgOnDup3                 = "on_dup3"
+	bpfProgOnEgress               = "on_egress"
+	bpfProgOnExec                 = "on_exec"
+	bpfProgOnExecSetuid           = "on_exec_setuid"
+	bpfProgOnExit                 = "on_exit"
+	bpfProgOnFchmod               = "on_fchmod"
+	bpfProgOnFchmodat             = "on_fchmodat"
+	bpfProgOnFchmodat2            = "on_fchmodat2"
+	bpfProgOnFcntl                = "on_fcntl"
+	bpfProgOnFinitModule          = "on_finit_module"
+	bpfProgOnFork                 = "on_fork"
+	bpfProgOnForkUnshare          = "on_fork_unshare"
+	bpfProgOnFsmount              = "on_fsmount"
+	bpfProgOnIngress              = "on_ingress"
+	bpfProgOnInitModule           = "on_init_module"
+	bpfProgOnIoUringSetup         = "on_io_uring_setup"
+	bpfProgOnKeyctl               = "on_keyctl"
+	bpfProgOnKill                 = "on_kill"
+	bpfProgOnLinkat               = "on_linkat"
+	bpfProgOnListen               = "on_listen"
+	bpfProgOnMemfdCreate          = "on_memfd_create"
+	bpfProgOnMmap                 = "on_mmap"
+	bpfProgOnMount                = "on_mount"
+	bpfProgOnMoveMount            = "on_move_mount"
+	bpfProgOnMprotect             = "on_mprotect"
+	bpfProgOnOpenByHandleAt       = "on_open_by_handle_at"
+	bpfProgOnOpenTree             = "on_open_tree"
+	bpfProgOnOpenat               = "on_openat"
+	bpfProgOnOpenat2              = "on_openat2"
+	bpfProgOnPivotRoot            = "on_pivot_root"
+	bpfProgOnPkeyMprotect         = "on_pkey_mprotect"
+	bpfProgOnProcessVmReadv       = "on_process_vm_readv"
+	bpfProgOnProcessVmWritev      = "on_process_vm_writev"
+	bpfProgOnPtrace               = "on_ptrace"
+	bpfProgOnRenameat             = "on_renameat"
+	bpfProgOnRenameat2            = "on_renameat2"
+	bpfProgOnRequestKey           = "on_request_key"
+	bpfProgOnSendmsg4             = "on_sendmsg4"
+	bpfProgOnSendmsg6             = "on_sendmsg6"
+	bpfProgOnSetfsuid             = "on_setfsuid"
+	bpfProgOnSetns                = "on_setns"
+	bpfProgOnSetresuid            = "on_setresuid"
+	bpfProgOnSetreuid             = "on_setreuid"
+	bpfProgOnSetuid               = "on_setuid"
+	bpfProgOnSignal               = "on_signal"
+	bpfProgOnSocket               = "on_socket"
+	bpfProgOnSymlinkat            = "on_symlinkat"
+	bpfProgOnTgkill               = "on_tgkill"
+	bpfProgOnTkill                = "on_tkill"
+	bpfProgOnUmount               = "on_umount"
+	bpfProgOnUnlinkat             = "on_unlinkat"
+	bpfProgOnUnshare              = "on_unshare"
+	bpfProgOnUringComplete        = "on_uring_complete"
+	bpfProgOnUringCompleteSocket  = "on_uring_complete_socket"
+	bpfProgOnUringSubmit          = "on_uring_submit"
+	bpfProgOnUringSubmitOld       = "on_uring_submit_old"
+	bpfProgOnUringSubmitSocket    = "on_uring_submit_socket"
+	bpfProgOnUringSubmitSocketOld = "on_uring_submit_socket_old"
+	bpfProgOnUserfaultfd          = "on_userfaultfd"
+	bpfProgSnapshot               = "snapshot"
+	bpfProgWhoami                 = "whoami"
+	bpfVarActivityMark            = "activity_mark"
+	bpfVarControl                 = "control"
+	bpfVarInetBySyscall           = "inet_by_syscall"
+	bpfVarLifecycleMark           = "lifecycle_mark"
+	bpfVarScopeId                 = "scope_id"
+	bpfVarScoped                  = "scoped"
+	bpfVarUnusedCall              = "unused_call"
+	bpfVarUnusedCreds             = "unused_creds"
+	bpfVarUnusedDns               = "unused_dns"
+	bpfVarUnusedExec              = "unused_exec"
+	bpfVarUnusedExecFlag          = "unused_exec_flag"
+	bpfVarUnusedExit              = "unused_exit"
+	bpfVarUnusedFile              = "unused_file"
+	bpfVarUnusedFork              = "unused_fork"
+	bpfVarUnusedKind              = "unused_kind"
+	bpfVarUnusedLoss              = "unused_loss"
+	bpfVarUnusedMemory            = "unused_memory"
+	bpfVarUnusedMount             = "unused_mount"
+	bpfVarUnusedOpen              = "unused_open"
+	bpfVarUnusedPathForm          = "unused_path_form"
+	bpfVarUnusedPtrace            = "unused_ptrace"
+	bpfVarUnusedRegion            = "unused_region"
+	bpfVarUnusedSocket            = "unused_socket"
+	bpfVarUnusedStdioKind         = "unused_stdio_kind"
 )
 
 // loadBpf returns the embedded CollectionSpec for bpf.
@@ -452,88 +460,94 @@ type bpfSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfProgramSpecs struct {
-	OnAccept          *ebpf.ProgramSpec `ebpf:"on_accept"`
-	OnAccept4         *ebpf.ProgramSpec `ebpf:"on_accept4"`
-	OnAddKey          *ebpf.ProgramSpec `ebpf:"on_add_key"`
-	OnBind            *ebpf.ProgramSpec `ebpf:"on_bind"`
-	OnBind4           *ebpf.ProgramSpec `ebpf:"on_bind4"`
-	OnBind6           *ebpf.ProgramSpec `ebpf:"on_bind6"`
-	OnBpf             *ebpf.ProgramSpec `ebpf:"on_bpf"`
-	OnCapset          *ebpf.ProgramSpec `ebpf:"on_capset"`
-	OnChroot          *ebpf.ProgramSpec `ebpf:"on_chroot"`
-	OnConnect         *ebpf.ProgramSpec `ebpf:"on_connect"`
-	OnConnect4        *ebpf.ProgramSpec `ebpf:"on_connect4"`
-	OnConnect6        *ebpf.ProgramSpec `ebpf:"on_connect6"`
-	OnDup             *ebpf.ProgramSpec `ebpf:"on_dup"`
-	OnDup3            *ebpf.ProgramSpec `ebpf:"on_dup3"`
-	OnEgress          *ebpf.ProgramSpec `ebpf:"on_egress"`
-	OnExec            *ebpf.ProgramSpec `ebpf:"on_exec"`
-	OnExecSetuid      *ebpf.ProgramSpec `ebpf:"on_exec_setuid"`
-	OnExit            *ebpf.ProgramSpec `ebpf:"on_exit"`
-	OnFchmod          *ebpf.ProgramSpec `ebpf:"on_fchmod"`
-	OnFchmodat        *ebpf.ProgramSpec `ebpf:"on_fchmodat"`
-	OnFchmodat2       *ebpf.ProgramSpec `ebpf:"on_fchmodat2"`
-	OnFcntl           *ebpf.ProgramSpec `ebpf:"on_fcntl"`
-	OnFinitModule     *ebpf.ProgramSpec `ebpf:"on_finit_module"`
-	OnFork            *ebpf.ProgramSpec `ebpf:"on_fork"`
-	OnForkUnshare     *ebpf.ProgramSpec `ebpf:"on_fork_unshare"`
-	OnFsmount         *ebpf.ProgramSpec `ebpf:"on_fsmount"`
-	OnIngress         *ebpf.ProgramSpec `ebpf:"on_ingress"`
-	OnInitModule      *ebpf.ProgramSpec `ebpf:"on_init_module"`
-	OnIoUringSetup    *ebpf.ProgramSpec `ebpf:"on_io_uring_setup"`
-	OnKeyctl          *ebpf.ProgramSpec `ebpf:"on_keyctl"`
-	OnKill            *ebpf.ProgramSpec `ebpf:"on_kill"`
-	OnLinkat          *ebpf.ProgramSpec `ebpf:"on_linkat"`
-	OnListen          *ebpf.ProgramSpec `ebpf:"on_listen"`
-	OnMemfdCreate     *ebpf.ProgramSpec `ebpf:"on_memfd_create"`
-	OnMmap            *ebpf.ProgramSpec `ebpf:"on_mmap"`
-	OnMount           *ebpf.ProgramSpec `ebpf:"on_mount"`
-	OnMoveMount       *ebpf.ProgramSpec `ebpf:"on_move_mount"`
-	OnMprotect        *ebpf.ProgramSpec `ebpf:"on_mprotect"`
-	OnOpenByHandleAt  *ebpf.ProgramSpec `ebpf:"on_open_by_handle_at"`
-	OnOpenTree        *ebpf.ProgramSpec `ebpf:"on_open_tree"`
-	OnOpenat          *ebpf.ProgramSpec `ebpf:"on_openat"`
-	OnOpenat2         *ebpf.ProgramSpec `ebpf:"on_openat2"`
-	OnPivotRoot       *ebpf.ProgramSpec `ebpf:"on_pivot_root"`
-	OnPkeyMprotect    *ebpf.ProgramSpec `ebpf:"on_pkey_mprotect"`
-	OnProcessVmReadv  *ebpf.ProgramSpec `ebpf:"on_process_vm_readv"`
-	OnProcessVmWritev *ebpf.ProgramSpec `ebpf:"on_process_vm_writev"`
-	OnPtrace          *ebpf.ProgramSpec `ebpf:"on_ptrace"`
-	OnRenameat        *ebpf.ProgramSpec `ebpf:"on_renameat"`
-	OnRenameat2       *ebpf.ProgramSpec `ebpf:"on_renameat2"`
-	OnRequestKey      *ebpf.ProgramSpec `ebpf:"on_request_key"`
-	OnSendmsg4        *ebpf.ProgramSpec `ebpf:"on_sendmsg4"`
-	OnSendmsg6        *ebpf.ProgramSpec `ebpf:"on_sendmsg6"`
-	OnSetfsuid        *ebpf.ProgramSpec `ebpf:"on_setfsuid"`
-	OnSetns           *ebpf.ProgramSpec `ebpf:"on_setns"`
-	OnSetresuid       *ebpf.ProgramSpec `ebpf:"on_setresuid"`
-	OnSetreuid        *ebpf.ProgramSpec `ebpf:"on_setreuid"`
-	OnSetuid          *ebpf.ProgramSpec `ebpf:"on_setuid"`
-	OnSignal          *ebpf.ProgramSpec `ebpf:"on_signal"`
-	OnSocket          *ebpf.ProgramSpec `ebpf:"on_socket"`
-	OnSymlinkat       *ebpf.ProgramSpec `ebpf:"on_symlinkat"`
-	OnTgkill          *ebpf.ProgramSpec `ebpf:"on_tgkill"`
-	OnTkill           *ebpf.ProgramSpec `ebpf:"on_tkill"`
-	OnUmount          *ebpf.ProgramSpec `ebpf:"on_umount"`
-	OnUnlinkat        *ebpf.ProgramSpec `ebpf:"on_unlinkat"`
-	OnUnshare         *ebpf.ProgramSpec `ebpf:"on_unshare"`
-	OnUringComplete   *ebpf.ProgramSpec `ebpf:"on_uring_complete"`
-	OnUserfaultfd     *ebpf.ProgramSpec `ebpf:"on_userfaultfd"`
-	Snapshot          *ebpf.ProgramSpec `ebpf:"snapshot"`
-	Whoami            *ebpf.ProgramSpec `ebpf:"whoami"`
+	OnAccept               *ebpf.ProgramSpec `ebpf:"on_accept"`
+	OnAccept4              *ebpf.ProgramSpec `ebpf:"on_accept4"`
+	OnAddKey               *ebpf.ProgramSpec `ebpf:"on_add_key"`
+	OnBind                 *ebpf.ProgramSpec `ebpf:"on_bind"`
+	OnBind4                *ebpf.ProgramSpec `ebpf:"on_bind4"`
+	OnBind6                *ebpf.ProgramSpec `ebpf:"on_bind6"`
+	OnBpf                  *ebpf.ProgramSpec `ebpf:"on_bpf"`
+	OnCapset               *ebpf.ProgramSpec `ebpf:"on_capset"`
+	OnChroot               *ebpf.ProgramSpec `ebpf:"on_chroot"`
+	OnConnect              *ebpf.ProgramSpec `ebpf:"on_connect"`
+	OnConnect4             *ebpf.ProgramSpec `ebpf:"on_connect4"`
+	OnConnect6             *ebpf.ProgramSpec `ebpf:"on_connect6"`
+	OnDup                  *ebpf.ProgramSpec `ebpf:"on_dup"`
+	OnDup3                 *ebpf.ProgramSpec `ebpf:"on_dup3"`
+	OnEgress               *ebpf.ProgramSpec `ebpf:"on_egress"`
+	OnExec                 *ebpf.ProgramSpec `ebpf:"on_exec"`
+	OnExecSetuid           *ebpf.ProgramSpec `ebpf:"on_exec_setuid"`
+	OnExit                 *ebpf.ProgramSpec `ebpf:"on_exit"`
+	OnFchmod               *ebpf.ProgramSpec `ebpf:"on_fchmod"`
+	OnFchmodat             *ebpf.ProgramSpec `ebpf:"on_fchmodat"`
+	OnFchmodat2            *ebpf.ProgramSpec `ebpf:"on_fchmodat2"`
+	OnFcntl                *ebpf.ProgramSpec `ebpf:"on_fcntl"`
+	OnFinitModule          *ebpf.ProgramSpec `ebpf:"on_finit_module"`
+	OnFork                 *ebpf.ProgramSpec `ebpf:"on_fork"`
+	OnForkUnshare          *ebpf.ProgramSpec `ebpf:"on_fork_unshare"`
+	OnFsmount              *ebpf.ProgramSpec `ebpf:"on_fsmount"`
+	OnIngress              *ebpf.ProgramSpec `ebpf:"on_ingress"`
+	OnInitModule           *ebpf.ProgramSpec `ebpf:"on_init_module"`
+	OnIoUringSetup         *ebpf.ProgramSpec `ebpf:"on_io_uring_setup"`
+	OnKeyctl               *ebpf.ProgramSpec `ebpf:"on_keyctl"`
+	OnKill                 *ebpf.ProgramSpec `ebpf:"on_kill"`
+	OnLinkat               *ebpf.ProgramSpec `ebpf:"on_linkat"`
+	OnListen               *ebpf.ProgramSpec `ebpf:"on_listen"`
+	OnMemfdCreate          *ebpf.ProgramSpec `ebpf:"on_memfd_create"`
+	OnMmap                 *ebpf.ProgramSpec `ebpf:"on_mmap"`
+	OnMount                *ebpf.ProgramSpec `ebpf:"on_mount"`
+	OnMoveMount            *ebpf.ProgramSpec `ebpf:"on_move_mount"`
+	OnMprotect             *ebpf.ProgramSpec `ebpf:"on_mprotect"`
+	OnOpenByHandleAt       *ebpf.ProgramSpec `ebpf:"on_open_by_handle_at"`
+	OnOpenTree             *ebpf.ProgramSpec `ebpf:"on_open_tree"`
+	OnOpenat               *ebpf.ProgramSpec `ebpf:"on_openat"`
+	OnOpenat2              *ebpf.ProgramSpec `ebpf:"on_openat2"`
+	OnPivotRoot            *ebpf.ProgramSpec `ebpf:"on_pivot_root"`
+	OnPkeyMprotect         *ebpf.ProgramSpec `ebpf:"on_pkey_mprotect"`
+	OnProcessVmReadv       *ebpf.ProgramSpec `ebpf:"on_process_vm_readv"`
+	OnProcessVmWritev      *ebpf.ProgramSpec `ebpf:"on_process_vm_writev"`
+	OnPtrace               *ebpf.ProgramSpec `ebpf:"on_ptrace"`
+	OnRenameat             *ebpf.ProgramSpec `ebpf:"on_renameat"`
+	OnRenameat2            *ebpf.ProgramSpec `ebpf:"on_renameat2"`
+	OnRequestKey           *ebpf.ProgramSpec `ebpf:"on_request_key"`
+	OnSendmsg4             *ebpf.ProgramSpec `ebpf:"on_sendmsg4"`
+	OnSendmsg6             *ebpf.ProgramSpec `ebpf:"on_sendmsg6"`
+	OnSetfsuid             *ebpf.ProgramSpec `ebpf:"on_setfsuid"`
+	OnSetns                *ebpf.ProgramSpec `ebpf:"on_setns"`
+	OnSetresuid            *ebpf.ProgramSpec `ebpf:"on_setresuid"`
+	OnSetreuid             *ebpf.ProgramSpec `ebpf:"on_setreuid"`
+	OnSetuid               *ebpf.ProgramSpec `ebpf:"on_setuid"`
+	OnSignal               *ebpf.ProgramSpec `ebpf:"on_signal"`
+	OnSocket               *ebpf.ProgramSpec `ebpf:"on_socket"`
+	OnSymlinkat            *ebpf.ProgramSpec `ebpf:"on_symlinkat"`
+	OnTgkill               *ebpf.ProgramSpec `ebpf:"on_tgkill"`
+	OnTkill                *ebpf.ProgramSpec `ebpf:"on_tkill"`
+	OnUmount               *ebpf.ProgramSpec `ebpf:"on_umount"`
+	OnUnlinkat             *ebpf.ProgramSpec `ebpf:"on_unlinkat"`
+	OnUnshare              *ebpf.ProgramSpec `ebpf:"on_unshare"`
+	OnUringComplete        *ebpf.ProgramSpec `ebpf:"on_uring_complete"`
+	OnUringCompleteSocket  *ebpf.ProgramSpec `ebpf:"on_uring_complete_socket"`
+	OnUringSubmit          *ebpf.ProgramSpec `ebpf:"on_uring_submit"`
+	OnUringSubmitOld       *ebpf.ProgramSpec `ebpf:"on_uring_submit_old"`
+	OnUringSubmitSocket    *ebpf.ProgramSpec `ebpf:"on_uring_submit_socket"`
+	OnUringSubmitSocketOld *ebpf.ProgramSpec `ebpf:"on_uring_submit_socket_old"`
+	OnUserfaultfd          *ebpf.ProgramSpec `ebpf:"on_userfaultfd"`
+	Snapshot               *ebpf.ProgramSpec `ebpf:"snapshot"`
+	Whoami                 *ebpf.ProgramSpec `ebpf:"whoami"`
 }
 
 // bpfMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfMapSpecs struct {
-	Activity  *ebpf.MapSpec `ebpf:"activity"`
-	Lifecycle *ebpf.MapSpec `ebpf:"lifecycle"`
-	Lost      *ebpf.MapSpec `ebpf:"lost"`
-	Resolvers *ebpf.MapSpec `ebpf:"resolvers"`
-	Scope     *ebpf.MapSpec `ebpf:"scope"`
-	Scratches *ebpf.MapSpec `ebpf:"scratches"`
-	Sents     *ebpf.MapSpec `ebpf:"sents"`
+	Activity   *ebpf.MapSpec `ebpf:"activity"`
+	Lifecycle  *ebpf.MapSpec `ebpf:"lifecycle"`
+	Lost       *ebpf.MapSpec `ebpf:"lost"`
+	Resolvers  *ebpf.MapSpec `ebpf:"resolvers"`
+	Scope      *ebpf.MapSpec `ebpf:"scope"`
+	Scratches  *ebpf.MapSpec `ebpf:"scratches"`
+	Sents      *ebpf.MapSpec `ebpf:"sents"`
+	UringNames *ebpf.MapSpec `ebpf:"uring_names"`
 }
 
 // bpfVariableSpecs contains global variables before they are loaded into the kernel.
@@ -586,13 +600,14 @@ func (o *bpfObjects) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfMaps struct {
-	Activity  *ebpf.Map `ebpf:"activity"`
-	Lifecycle *ebpf.Map `ebpf:"lifecycle"`
-	Lost      *ebpf.Map `ebpf:"lost"`
-	Resolvers *ebpf.Map `ebpf:"resolvers"`
-	Scope     *ebpf.Map `ebpf:"scope"`
-	Scratches *ebpf.Map `ebpf:"scratches"`
-	Sents     *ebpf.Map `ebpf:"sents"`
+	Activity   *ebpf.Map `ebpf:"activity"`
+	Lifecycle  *ebpf.Map `ebpf:"lifecycle"`
+	Lost       *ebpf.Map `ebpf:"lost"`
+	Resolvers  *ebpf.Map `ebpf:"resolvers"`
+	Scope      *ebpf.Map `ebpf:"scope"`
+	Scratches  *ebpf.Map `ebpf:"scratches"`
+	Sents      *ebpf.Map `ebpf:"sents"`
+	UringNames *ebpf.Map `ebpf:"uring_names"`
 }
 
 func (m *bpfMaps) Close() error {
@@ -604,6 +619,7 @@ func (m *bpfMaps) Close() error {
 		m.Scope,
 		m.Scratches,
 		m.Sents,
+		m.UringNames,
 	)
 }
 
@@ -641,75 +657,80 @@ type bpfVariables struct {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfPrograms struct {
-	OnAccept          *ebpf.Program `ebpf:"on_accept"`
-	OnAccept4         *ebpf.Program `ebpf:"on_accept4"`
-	OnAddKey          *ebpf.Program `ebpf:"on_add_key"`
-	OnBind            *ebpf.Program `ebpf:"on_bind"`
-	OnBind4           *ebpf.Program `ebpf:"on_bind4"`
-	OnBind6           *ebpf.Program `ebpf:"on_bind6"`
-	OnBpf             *ebpf.Program `ebpf:"on_bpf"`
-	OnCapset          *ebpf.Program `ebpf:"on_capset"`
-	OnChroot          *ebpf.Program `ebpf:"on_chroot"`
-	OnConnect         *ebpf.Program `ebpf:"on_connect"`
-	OnConnect4        *ebpf.Program `ebpf:"on_connect4"`
-	OnConnect6        *ebpf.Program `ebpf:"on_connect6"`
-	OnDup             *ebpf.Program `ebpf:"on_dup"`
-	OnDup3            *ebpf.Program `ebpf:"on_dup3"`
-	OnEgress          *ebpf.Program `ebpf:"on_egress"`
-	OnExec            *ebpf.Program `ebpf:"on_exec"`
-	OnExecSetuid      *ebpf.Program `ebpf:"on_exec_setuid"`
-	OnExit            *ebpf.Program `ebpf:"on_exit"`
-	OnFchmod          *ebpf.Program `ebpf:"on_fchmod"`
-	OnFchmodat        *ebpf.Program `ebpf:"on_fchmodat"`
-	OnFchmodat2       *ebpf.Program `ebpf:"on_fchmodat2"`
-	OnFcntl           *ebpf.Program `ebpf:"on_fcntl"`
-	OnFinitModule     *ebpf.Program `ebpf:"on_finit_module"`
-	OnFork            *ebpf.Program `ebpf:"on_fork"`
-	OnForkUnshare     *ebpf.Program `ebpf:"on_fork_unshare"`
-	OnFsmount         *ebpf.Program `ebpf:"on_fsmount"`
-	OnIngress         *ebpf.Program `ebpf:"on_ingress"`
-	OnInitModule      *ebpf.Program `ebpf:"on_init_module"`
-	OnIoUringSetup    *ebpf.Program `ebpf:"on_io_uring_setup"`
-	OnKeyctl          *ebpf.Program `ebpf:"on_keyctl"`
-	OnKill            *ebpf.Program `ebpf:"on_kill"`
-	OnLinkat          *ebpf.Program `ebpf:"on_linkat"`
-	OnListen          *ebpf.Program `ebpf:"on_listen"`
-	OnMemfdCreate     *ebpf.Program `ebpf:"on_memfd_create"`
-	OnMmap            *ebpf.Program `ebpf:"on_mmap"`
-	OnMount           *ebpf.Program `ebpf:"on_mount"`
-	OnMoveMount       *ebpf.Program `ebpf:"on_move_mount"`
-	OnMprotect        *ebpf.Program `ebpf:"on_mprotect"`
-	OnOpenByHandleAt  *ebpf.Program `ebpf:"on_open_by_handle_at"`
-	OnOpenTree        *ebpf.Program `ebpf:"on_open_tree"`
-	OnOpenat          *ebpf.Program `ebpf:"on_openat"`
-	OnOpenat2         *ebpf.Program `ebpf:"on_openat2"`
-	OnPivotRoot       *ebpf.Program `ebpf:"on_pivot_root"`
-	OnPkeyMprotect    *ebpf.Program `ebpf:"on_pkey_mprotect"`
-	OnProcessVmReadv  *ebpf.Program `ebpf:"on_process_vm_readv"`
-	OnProcessVmWritev *ebpf.Program `ebpf:"on_process_vm_writev"`
-	OnPtrace          *ebpf.Program `ebpf:"on_ptrace"`
-	OnRenameat        *ebpf.Program `ebpf:"on_renameat"`
-	OnRenameat2       *ebpf.Program `ebpf:"on_renameat2"`
-	OnRequestKey      *ebpf.Program `ebpf:"on_request_key"`
-	OnSendmsg4        *ebpf.Program `ebpf:"on_sendmsg4"`
-	OnSendmsg6        *ebpf.Program `ebpf:"on_sendmsg6"`
-	OnSetfsuid        *ebpf.Program `ebpf:"on_setfsuid"`
-	OnSetns           *ebpf.Program `ebpf:"on_setns"`
-	OnSetresuid       *ebpf.Program `ebpf:"on_setresuid"`
-	OnSetreuid        *ebpf.Program `ebpf:"on_setreuid"`
-	OnSetuid          *ebpf.Program `ebpf:"on_setuid"`
-	OnSignal          *ebpf.Program `ebpf:"on_signal"`
-	OnSocket          *ebpf.Program `ebpf:"on_socket"`
-	OnSymlinkat       *ebpf.Program `ebpf:"on_symlinkat"`
-	OnTgkill          *ebpf.Program `ebpf:"on_tgkill"`
-	OnTkill           *ebpf.Program `ebpf:"on_tkill"`
-	OnUmount          *ebpf.Program `ebpf:"on_umount"`
-	OnUnlinkat        *ebpf.Program `ebpf:"on_unlinkat"`
-	OnUnshare         *ebpf.Program `ebpf:"on_unshare"`
-	OnUringComplete   *ebpf.Program `ebpf:"on_uring_complete"`
-	OnUserfaultfd     *ebpf.Program `ebpf:"on_userfaultfd"`
-	Snapshot          *ebpf.Program `ebpf:"snapshot"`
-	Whoami            *ebpf.Program `ebpf:"whoami"`
+	OnAccept               *ebpf.Program `ebpf:"on_accept"`
+	OnAccept4              *ebpf.Program `ebpf:"on_accept4"`
+	OnAddKey               *ebpf.Program `ebpf:"on_add_key"`
+	OnBind                 *ebpf.Program `ebpf:"on_bind"`
+	OnBind4                *ebpf.Program `ebpf:"on_bind4"`
+	OnBind6                *ebpf.Program `ebpf:"on_bind6"`
+	OnBpf                  *ebpf.Program `ebpf:"on_bpf"`
+	OnCapset               *ebpf.Program `ebpf:"on_capset"`
+	OnChroot               *ebpf.Program `ebpf:"on_chroot"`
+	OnConnect              *ebpf.Program `ebpf:"on_connect"`
+	OnConnect4             *ebpf.Program `ebpf:"on_connect4"`
+	OnConnect6             *ebpf.Program `ebpf:"on_connect6"`
+	OnDup                  *ebpf.Program `ebpf:"on_dup"`
+	OnDup3                 *ebpf.Program `ebpf:"on_dup3"`
+	OnEgress               *ebpf.Program `ebpf:"on_egress"`
+	OnExec                 *ebpf.Program `ebpf:"on_exec"`
+	OnExecSetuid           *ebpf.Program `ebpf:"on_exec_setuid"`
+	OnExit                 *ebpf.Program `ebpf:"on_exit"`
+	OnFchmod               *ebpf.Program `ebpf:"on_fchmod"`
+	OnFchmodat             *ebpf.Program `ebpf:"on_fchmodat"`
+	OnFchmodat2            *ebpf.Program `ebpf:"on_fchmodat2"`
+	OnFcntl                *ebpf.Program `ebpf:"on_fcntl"`
+	OnFinitModule          *ebpf.Program `ebpf:"on_finit_module"`
+	OnFork                 *ebpf.Program `ebpf:"on_fork"`
+	OnForkUnshare          *ebpf.Program `ebpf:"on_fork_unshare"`
+	OnFsmount              *ebpf.Program `ebpf:"on_fsmount"`
+	OnIngress              *ebpf.Program `ebpf:"on_ingress"`
+	OnInitModule           *ebpf.Program `ebpf:"on_init_module"`
+	OnIoUringSetup         *ebpf.Program `ebpf:"on_io_uring_setup"`
+	OnKeyctl               *ebpf.Program `ebpf:"on_keyctl"`
+	OnKill                 *ebpf.Program `ebpf:"on_kill"`
+	OnLinkat               *ebpf.Program `ebpf:"on_linkat"`
+	OnListen               *ebpf.Program `ebpf:"on_listen"`
+	OnMemfdCreate          *ebpf.Program `ebpf:"on_memfd_create"`
+	OnMmap                 *ebpf.Program `ebpf:"on_mmap"`
+	OnMount                *ebpf.Program `ebpf:"on_mount"`
+	OnMoveMount            *ebpf.Program `ebpf:"on_move_mount"`
+	OnMprotect             *ebpf.Program `ebpf:"on_mprotect"`
+	OnOpenByHandleAt       *ebpf.Program `ebpf:"on_open_by_handle_at"`
+	OnOpenTree             *ebpf.Program `ebpf:"on_open_tree"`
+	OnOpenat               *ebpf.Program `ebpf:"on_openat"`
+	OnOpenat2              *ebpf.Program `ebpf:"on_openat2"`
+	OnPivotRoot            *ebpf.Program `ebpf:"on_pivot_root"`
+	OnPkeyMprotect         *ebpf.Program `ebpf:"on_pkey_mprotect"`
+	OnProcessVmReadv       *ebpf.Program `ebpf:"on_process_vm_readv"`
+	OnProcessVmWritev      *ebpf.Program `ebpf:"on_process_vm_writev"`
+	OnPtrace               *ebpf.Program `ebpf:"on_ptrace"`
+	OnRenameat             *ebpf.Program `ebpf:"on_renameat"`
+	OnRenameat2            *ebpf.Program `ebpf:"on_renameat2"`
+	OnRequestKey           *ebpf.Program `ebpf:"on_request_key"`
+	OnSendmsg4             *ebpf.Program `ebpf:"on_sendmsg4"`
+	OnSendmsg6             *ebpf.Program `ebpf:"on_sendmsg6"`
+	OnSetfsuid             *ebpf.Program `ebpf:"on_setfsuid"`
+	OnSetns                *ebpf.Program `ebpf:"on_setns"`
+	OnSetresuid            *ebpf.Program `ebpf:"on_setresuid"`
+	OnSetreuid             *ebpf.Program `ebpf:"on_setreuid"`
+	OnSetuid               *ebpf.Program `ebpf:"on_setuid"`
+	OnSignal               *ebpf.Program `ebpf:"on_signal"`
+	OnSocket               *ebpf.Program `ebpf:"on_socket"`
+	OnSymlinkat            *ebpf.Program `ebpf:"on_symlinkat"`
+	OnTgkill               *ebpf.Program `ebpf:"on_tgkill"`
+	OnTkill                *ebpf.Program `ebpf:"on_tkill"`
+	OnUmount               *ebpf.Program `ebpf:"on_umount"`
+	OnUnlinkat             *ebpf.Program `ebpf:"on_unlinkat"`
+	OnUnshare              *ebpf.Program `ebpf:"on_unshare"`
+	OnUringComplete        *ebpf.Program `ebpf:"on_uring_complete"`
+	OnUringCompleteSocket  *ebpf.Program `ebpf:"on_uring_complete_socket"`
+	OnUringSubmit          *ebpf.Program `ebpf:"on_uring_submit"`
+	OnUringSubmitOld       *ebpf.Program `ebpf:"on_uring_submit_old"`
+	OnUringSubmitSocket    *ebpf.Program `ebpf:"on_uring_submit_socket"`
+	OnUringSubmitSocketOld *ebpf.Program `ebpf:"on_uring_submit_socket_old"`
+	OnUserfaultfd          *ebpf.Program `ebpf:"on_userfaultfd"`
+	Snapshot               *ebpf.Program `ebpf:"snapshot"`
+	Whoami                 *ebpf.Program `ebpf:"whoami"`
 }
 
 func (p *bpfPrograms) Close() error {
@@ -780,6 +801,11 @@ func (p *bpfPrograms) Close() error {
 		p.OnUnlinkat,
 		p.OnUnshare,
 		p.OnUringComplete,
+		p.OnUringCompleteSocket,
+		p.OnUringSubmit,
+		p.OnUringSubmitOld,
+		p.OnUringSubmitSocket,
+		p.OnUringSubmitSocketOld,
 		p.OnUserfaultfd,
 		p.Snapshot,
 		p.Whoami,

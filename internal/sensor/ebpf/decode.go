@@ -169,11 +169,11 @@ func (d *decoder) open(raw []byte) error {
 		return err
 	}
 	p := parts{rest: rest}
-	path := p.take(r.PathLen)
+	path, base := p.take(r.PathLen), p.take(r.BaseLen)
 	if p.short {
 		return errShort
 	}
-	d.first = appendPath(d.first[:0], path, r.PathForm)
+	d.first = appendJoined(d.first[:0], path, r.PathForm, base, r.BaseForm)
 	d.rec.Open = sensor.OpenRecord{Path: d.first, Flags: r.Flags, Inode: r.Inode}
 	if r.Inode != 0 {
 		d.rec.Open.Dev = device(r.Dev)

@@ -19,6 +19,7 @@ type hook struct {
 	kinds   event.Kinds
 	why     string
 	attach  func(*kernel, *ebpf.Program) (io.Closer, error)
+	renamed bool // kernels have it under one of two names, with a hook for each
 
 	prog *ebpf.Program
 	link io.Closer
@@ -28,6 +29,7 @@ type hook struct {
 var (
 	errNoCgroup2 = errors.New("there is no cgroup v2 hierarchy")
 	errNoCall    = errors.New("there is no such system call here")
+	errRenamed   = errors.New("this kernel has it under another name")
 )
 
 const (
@@ -36,7 +38,6 @@ const (
 	whyCgroup    = "sees the kernel's copy of the address, whatever call brought it"
 	whyPackets   = "messages as they leave and reach the socket"
 	whyOut       = "messages as they leave, and packets that no other hook sees: those of raw and ping sockets"
-	whyUring     = "io_uring connects without a system call"
 )
 
 // hookTable lists all hooks of this kernel's architecture.
@@ -61,7 +62,6 @@ func hookTable() []hook {
 		{program: bpfProgOnEgress, kinds: network, why: whyOut, attach: onCgroup(ebpf.AttachCGroupInetEgress)},
 		{program: bpfProgOnIngress, kinds: only(event.KindDNS), why: whyPackets, attach: onCgroup(ebpf.AttachCGroupInetIngress)},
 		{program: bpfProgOnConnect, kinds: only(event.KindConnect), why: whySyscall, attach: tracepoint("sys_exit_connect")},
-		{program: bpfProgOnUringComplete, kinds: only(event.KindConnect), why: whyUring, attach: tracing},
 		{program: bpfProgOnBind, kinds: only(event.KindBind), why: whySyscall, attach: tracepoint("sys_exit_bind")},
 		{program: bpfProgOnOpenat, kinds: only(event.KindOpen), why: whySyscall, attach: tracepoint("sys_exit_openat")},
 		{program: bpfProgOnOpenat2, kinds: only(event.KindOpen), why: whySyscall, attach: tracepoint("sys_exit_openat2")},
@@ -72,6 +72,18 @@ func hookTable() []hook {
 		{program: bpfProgOnForkUnshare, kinds: only(event.KindUnshare), why: whyLifecycle, attach: tracing},
 		{program: bpfProgOnExecSetuid, kinds: only(event.KindSetuid), why: whyLifecycle, attach: tracing},
 		{program: bpfProgOnSignal, kinds: only(event.KindKill), why: "runs for each signal, whatever call sent it", attach: tracing},
+	}
+	files := only(event.KindOpen, event.KindRename, event.KindLink, event.KindSymlink, event.KindUnlink)
+	sockets := only(event.KindConnect, event.KindBind, event.KindSocket, event.KindListen, event.KindAccept)
+	for _, u := range []struct {
+		program string
+		kinds   event.Kinds
+		renamed bool
+	}{
+		{bpfProgOnUringSubmit, files, true}, {bpfProgOnUringSubmitOld, files, true}, {bpfProgOnUringComplete, files, false},
+		{bpfProgOnUringSubmitSocket, sockets, true}, {bpfProgOnUringSubmitSocketOld, sockets, true}, {bpfProgOnUringCompleteSocket, sockets, false},
+	} {
+		hooks = append(hooks, hook{program: u.program, kinds: u.kinds, why: "operations of io_uring replace system calls", renamed: u.renamed, attach: tracing})
 	}
 	for _, c := range exitCalls {
 		hooks = append(hooks, hook{program: "on_" + c.name, kinds: only(c.kind), why: whySyscall, attach: tracepoint("sys_exit_" + c.name)})

@@ -204,6 +204,9 @@ func (k *kernel) loadHooks(l *loader, kinds event.Kinds) error {
 			l = newLoader(spec, k.maps)
 		}
 		h.prog, h.section, h.err = l.program(h.program)
+		if h.renamed && errors.Is(h.err, ebpf.ErrNotSupported) {
+			h.err = errRenamed
+		}
 		if h.err != nil && h.kinds&always != 0 {
 			return h.err
 		}

@@ -76,7 +76,7 @@ func New(opts Options) (*Source, error) {
 		return nil, err
 	}
 	for i := range k.hooks {
-		if h := &k.hooks[i]; h.err != nil && !errors.Is(h.err, errNoCall) {
+		if h := &k.hooks[i]; h.err != nil && !errors.Is(h.err, errNoCall) && !errors.Is(h.err, errRenamed) {
 			log.Warn("hook not available", "hook", h.section, "error", h.err)
 		}
 	}

@@ -52,28 +52,28 @@ INLINE u32 append_file(struct scratch *s, u32 off, struct file *file, struct tas
 	return off + r->path_len;
 }
 
-INLINE u32 append_name_at(struct scratch *s, u32 off, s32 dirfd, u64 name, struct task_struct *task)
+INLINE u32 append_name_at(struct scratch *s, u32 off, struct given g, struct task_struct *task)
 {
 	struct file_record *r = (void *)s->data;
 	u32 start = off;
 	u8 form;
 
-	r->path_len = append_given(s, off, (void *)name);
+	r->path_len = append_given(s, off, g);
 	off += r->path_len;
-	r->base_len = append_base(s, off, start, r->path_len, dirfd, task, &form);
+	r->base_len = append_base(s, off, start, r->path_len, g.dirfd, task, &form);
 	r->base_form = form;
 	return off + r->base_len;
 }
 
-INLINE u32 append_target_at(struct scratch *s, u32 off, s32 dirfd, u64 name, struct task_struct *task)
+INLINE u32 append_target_at(struct scratch *s, u32 off, struct given g, struct task_struct *task)
 {
 	struct file_record *r = (void *)s->data;
 	u32 start = off;
 	u8 form;
 
-	r->target_len = append_given(s, off, (void *)name);
+	r->target_len = append_given(s, off, g);
 	off += r->target_len;
-	r->target_base_len = append_base(s, off, start, r->target_len, dirfd, task, &form);
+	r->target_base_len = append_base(s, off, start, r->target_len, g.dirfd, task, &form);
 	r->target_base_form = form;
 	return off + r->target_base_len;
 }
@@ -85,7 +85,7 @@ INLINE int end_file(struct scratch *s, u32 kind, u32 off, s64 result, struct tas
 }
 
 /* A call that names two files. */
-INLINE int two_names(u32 kind, struct task_struct *task, s64 result, s32 dirfd, u64 name, s32 target_dirfd, u64 target, u32 flags)
+INLINE int two_names(u32 kind, struct task_struct *task, s64 result, struct given path, struct given target, u32 flags)
 {
 	struct scratch *s = begin_file(kind, task);
 	u32 off = sizeof(struct file_record);
@@ -93,13 +93,13 @@ INLINE int two_names(u32 kind, struct task_struct *task, s64 result, s32 dirfd, 
 	if (!s)
 		return 0;
 	((struct file_record *)s->data)->flags = flags;
-	off = append_name_at(s, off, dirfd, name, task);
-	off = append_target_at(s, off, target_dirfd, target, task);
+	off = append_name_at(s, off, path, task);
+	off = append_target_at(s, off, target, task);
 	return end_file(s, kind, off, result, task);
 }
 
 /* A call that names one. */
-INLINE int one_name(u32 kind, struct task_struct *task, s64 result, s32 dirfd, u64 name, u32 flags, u32 mode)
+INLINE int one_name(u32 kind, struct task_struct *task, s64 result, struct given path, u32 flags, u32 mode)
 {
 	struct scratch *s = begin_file(kind, task);
 	struct file_record *r;
@@ -110,28 +110,28 @@ INLINE int one_name(u32 kind, struct task_struct *task, s64 result, s32 dirfd, u
 	r = (void *)s->data;
 	r->flags = flags;
 	r->mode = mode;
-	off = append_name_at(s, off, dirfd, name, task);
+	off = append_name_at(s, off, path, task);
 	return end_file(s, kind, off, result, task);
 }
 
 ON_EXIT(renameat2, KIND_RENAME)
 {
-	return two_names(KIND_RENAME, task, result, ARG1(regs), ARG2(regs), ARG3(regs), ARG4(regs), ARG5(regs));
+	return two_names(KIND_RENAME, task, result, GIVEN(ARG1(regs), ARG2(regs)), GIVEN(ARG3(regs), ARG4(regs)), ARG5(regs));
 }
 
 ON_EXIT(renameat, KIND_RENAME)
 {
-	return two_names(KIND_RENAME, task, result, ARG1(regs), ARG2(regs), ARG3(regs), ARG4(regs), 0);
+	return two_names(KIND_RENAME, task, result, GIVEN(ARG1(regs), ARG2(regs)), GIVEN(ARG3(regs), ARG4(regs)), 0);
 }
 
 /* The path is the new link, the target what it leads to. */
 ON_EXIT(linkat, KIND_LINK)
 {
-	return two_names(KIND_LINK, task, result, ARG3(regs), ARG4(regs), ARG1(regs), ARG2(regs), ARG5(regs));
+	return two_names(KIND_LINK, task, result, GIVEN(ARG3(regs), ARG4(regs)), GIVEN(ARG1(regs), ARG2(regs)), ARG5(regs));
 }
 
 /* The target is the text of the link: it is not relative to anything yet. */
-INLINE int symlinked(struct task_struct *task, s64 result, s32 dirfd, u64 name, u64 text)
+INLINE int symlinked(struct task_struct *task, s64 result, struct given path, struct given text)
 {
 	struct scratch *s = begin_file(KIND_SYMLINK, task);
 	struct file_record *r;
@@ -140,33 +140,33 @@ INLINE int symlinked(struct task_struct *task, s64 result, s32 dirfd, u64 name, 
 	if (!s)
 		return 0;
 	r = (void *)s->data;
-	off = append_name_at(s, off, dirfd, name, task);
-	r->target_len = append_given(s, off, (void *)text);
+	off = append_name_at(s, off, path, task);
+	r->target_len = append_given(s, off, text);
 	return end_file(s, KIND_SYMLINK, off + r->target_len, result, task);
 }
 
 ON_EXIT(symlinkat, KIND_SYMLINK)
 {
-	return symlinked(task, result, ARG2(regs), ARG3(regs), ARG1(regs));
+	return symlinked(task, result, GIVEN(ARG2(regs), ARG3(regs)), GIVEN(0, ARG1(regs)));
 }
 
 ON_EXIT(unlinkat, KIND_UNLINK)
 {
 	if (ARG3(regs) & AT_REMOVEDIR)
 		return 0;
-	return one_name(KIND_UNLINK, task, result, ARG1(regs), ARG2(regs), ARG3(regs), 0);
+	return one_name(KIND_UNLINK, task, result, GIVEN(ARG1(regs), ARG2(regs)), ARG3(regs), 0);
 }
 
 #define MODE_BITS 07777
 
 ON_EXIT(fchmodat, KIND_CHMOD)
 {
-	return one_name(KIND_CHMOD, task, result, ARG1(regs), ARG2(regs), 0, ARG3(regs) & MODE_BITS);
+	return one_name(KIND_CHMOD, task, result, GIVEN(ARG1(regs), ARG2(regs)), 0, ARG3(regs) & MODE_BITS);
 }
 
 ON_EXIT(fchmodat2, KIND_CHMOD)
 {
-	return one_name(KIND_CHMOD, task, result, ARG1(regs), ARG2(regs), ARG4(regs), ARG3(regs) & MODE_BITS);
+	return one_name(KIND_CHMOD, task, result, GIVEN(ARG1(regs), ARG2(regs)), ARG4(regs), ARG3(regs) & MODE_BITS);
 }
 
 ON_EXIT(fchmod, KIND_CHMOD)
@@ -191,27 +191,27 @@ ON_EXIT(fchmod, KIND_CHMOD)
 #if defined(__TARGET_ARCH_x86)
 ON_EXIT(rename, KIND_RENAME)
 {
-	return two_names(KIND_RENAME, task, result, AT_FDCWD, ARG1(regs), AT_FDCWD, ARG2(regs), 0);
+	return two_names(KIND_RENAME, task, result, GIVEN(AT_FDCWD, ARG1(regs)), GIVEN(AT_FDCWD, ARG2(regs)), 0);
 }
 
 ON_EXIT(link, KIND_LINK)
 {
-	return two_names(KIND_LINK, task, result, AT_FDCWD, ARG2(regs), AT_FDCWD, ARG1(regs), 0);
+	return two_names(KIND_LINK, task, result, GIVEN(AT_FDCWD, ARG2(regs)), GIVEN(AT_FDCWD, ARG1(regs)), 0);
 }
 
 ON_EXIT(symlink, KIND_SYMLINK)
 {
-	return symlinked(task, result, AT_FDCWD, ARG2(regs), ARG1(regs));
+	return symlinked(task, result, GIVEN(AT_FDCWD, ARG2(regs)), GIVEN(0, ARG1(regs)));
 }
 
 ON_EXIT(unlink, KIND_UNLINK)
 {
-	return one_name(KIND_UNLINK, task, result, AT_FDCWD, ARG1(regs), 0, 0);
+	return one_name(KIND_UNLINK, task, result, GIVEN(AT_FDCWD, ARG1(regs)), 0, 0);
 }
 
 ON_EXIT(chmod, KIND_CHMOD)
 {
-	return one_name(KIND_CHMOD, task, result, AT_FDCWD, ARG1(regs), 0, ARG2(regs) & MODE_BITS);
+	return one_name(KIND_CHMOD, task, result, GIVEN(AT_FDCWD, ARG1(regs)), 0, ARG2(regs) & MODE_BITS);
 }
 #endif
 
@@ -231,7 +231,7 @@ ON_EXIT(memfd_create, KIND_MEMFD)
 		describe_file(r, file);
 		off = append_file(s, off, file, task);
 	} else {
-		r->path_len = append_given(s, off, (void *)ARG1(regs));
+		r->path_len = append_given(s, off, GIVEN(AT_FDCWD, ARG1(regs)));
 		off += r->path_len;
 	}
 	return end_file(s, KIND_MEMFD, off, result, task);
@@ -246,7 +246,7 @@ ON_EXIT(chroot, KIND_CHROOT)
 	u8 form;
 
 	if (result < 0)
-		return one_name(KIND_CHROOT, task, result, AT_FDCWD, ARG1(regs), 0, 0);
+		return one_name(KIND_CHROOT, task, result, GIVEN(AT_FDCWD, ARG1(regs)), 0, 0);
 	s = begin_file(KIND_CHROOT, task);
 	if (!s)
 		return 0;
@@ -258,7 +258,7 @@ ON_EXIT(chroot, KIND_CHROOT)
 
 ON_EXIT(pivot_root, KIND_PIVOT_ROOT)
 {
-	return two_names(KIND_PIVOT_ROOT, task, result, AT_FDCWD, ARG1(regs), AT_FDCWD, ARG2(regs), 0);
+	return two_names(KIND_PIVOT_ROOT, task, result, GIVEN(AT_FDCWD, ARG1(regs)), GIVEN(AT_FDCWD, ARG2(regs)), 0);
 }
 
 /* Kernels that load modules have these calls; others have not even the hook. */

@@ -149,8 +149,9 @@ struct open_record {
 	u32 dev;
 	u32 flags;
 	u16 path_len;
-	u8 path_form;
-	u8 reserved[5];
+	u16 base_len; /* the folder that a given path is relative to */
+	u8 path_form, base_form;
+	u8 reserved[2];
 };
 
 struct socket_record {

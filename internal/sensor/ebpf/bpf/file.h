@@ -27,20 +27,15 @@ INLINE bool intends_to_write(u64 flags)
 }
 
 /* The flags are known for sure where the call takes them in a register; in memory they may have been changed since. */
-INLINE int opened(struct task_struct *task, s64 result, const void *name, u64 flags, bool sure)
+INLINE int opened_file(struct task_struct *task, s64 result, struct file *file, struct given name, u64 flags, bool sure)
 {
 	struct open_record *r;
 	struct scratch *s;
-	struct file *file = NULL;
 	struct inode *inode = NULL;
 	u32 mode, off = sizeof(*r);
 	u8 form = PATH_GIVEN;
-	long got;
 
-	if (outside(task))
-		return 0;
 	if (result >= 0) {
-		file = file_of(task, result);
 		mode = BPF_CORE_READ(file, f_mode);
 		if (mode & FMODE_PATH)
 			return 0;
@@ -70,19 +65,23 @@ INLINE int opened(struct task_struct *task, s64 result, const void *name, u64 fl
 		r->dev = BPF_CORE_READ(inode, i_sb, s_dev);
 		r->path_len = append_path(s, off, PATH_MAX, &file->f_path, task, &form);
 		r->path_form = form;
-	} else if (name) {
-		got = bpf_probe_read_user_str(&s->data[off], PATH_MAX, name);
-		if (got > 0)
-			r->path_len = got - 1;
+		off += r->path_len;
+	} else if (name.name) {
+		r->path_len = append_given(s, off, name);
+		off += r->path_len;
+		r->base_len = append_base(s, off, sizeof(*r), r->path_len, name.dirfd, task, &form);
+		r->base_form = form;
+		off += r->base_len;
 	}
-	off += r->path_len;
-	fill(&r->header, KIND_OPEN, off, result < 0 ? -result : 0, task);
-	if (off > SCRATCH_SIZE)
-		off = SCRATCH_SIZE;
-	if (bpf_ringbuf_output(&activity, s->data, off, activity_flags()))
-		lose(KIND_OPEN, LOSS_RING);
-	release(s);
-	return 0;
+	fill(&r->header, KIND_OPEN, off, error_of(result), task);
+	return ship(s, KIND_OPEN, off);
+}
+
+INLINE int opened(struct task_struct *task, s64 result, struct given name, u64 flags, bool sure)
+{
+	if (outside(task))
+		return 0;
+	return opened_file(task, result, result >= 0 ? file_of(task, result) : NULL, name, flags, sure);
 }
 
 SEC("tracepoint/syscalls/sys_exit_openat")
@@ -95,7 +94,7 @@ int on_openat(struct sys_exit *ctx)
 	u64 flags = ARG3(regs);
 	if (!intends_to_write(flags))
 		return 0;
-	return opened(task, ctx->result, (void *)ARG2(regs), flags, true);
+	return opened(task, ctx->result, GIVEN(ARG1(regs), ARG2(regs)), flags, true);
 }
 
 /* The flags are in memory that the program may have changed since, so a success is judged by the file alone. */
@@ -111,7 +110,7 @@ int on_openat2(struct sys_exit *ctx)
 	bpf_probe_read_user(&how, sizeof(how), (void *)ARG3(regs));
 	if (ctx->result < 0 && !intends_to_write(how.flags))
 		return 0;
-	return opened(task, ctx->result, (void *)ARG2(regs), how.flags, false);
+	return opened(task, ctx->result, GIVEN(ARG1(regs), ARG2(regs)), how.flags, false);
 }
 
 SEC("tracepoint/syscalls/sys_exit_open_by_handle_at")
@@ -124,7 +123,7 @@ int on_open_by_handle_at(struct sys_exit *ctx)
 	u64 flags = ARG3(regs);
 	if (!intends_to_write(flags))
 		return 0;
-	return opened(task, ctx->result, NULL, flags, true);
+	return opened(task, ctx->result, GIVEN(0, 0), flags, true);
 }
 
 #if defined(__TARGET_ARCH_x86)
@@ -138,7 +137,7 @@ int on_open(struct sys_exit *ctx)
 	u64 flags = ARG2(regs);
 	if (!intends_to_write(flags))
 		return 0;
-	return opened(task, ctx->result, (void *)ARG1(regs), flags, true);
+	return opened(task, ctx->result, GIVEN(AT_FDCWD, ARG1(regs)), flags, true);
 }
 
 SEC("tracepoint/syscalls/sys_exit_creat")
@@ -148,6 +147,6 @@ int on_creat(struct sys_exit *ctx)
 		return 0;
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct pt_regs *regs = (void *)bpf_task_pt_regs(task);
-	return opened(task, ctx->result, (void *)ARG1(regs), O_WRONLY | O_CREAT | O_TRUNC, true);
+	return opened(task, ctx->result, GIVEN(AT_FDCWD, ARG1(regs)), O_WRONLY | O_CREAT | O_TRUNC, true);
 }
 #endif

@@ -30,6 +30,7 @@ typedef _Bool bool;
 
 /* The BPF interface itself is stable, so its types are written out and not relocated. */
 enum {
+	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_CGROUP_ARRAY = 8,
 	BPF_MAP_TYPE_SK_STORAGE = 24,
@@ -405,21 +406,6 @@ struct socket {
 	struct sock *sk;
 };
 
-struct io_cqe {
-	s32 res;
-};
-
-struct io_kiocb {
-	u8 opcode;
-	struct io_cqe cqe;
-};
-
-struct io_connect {
-	struct file *file;
-	void *addr; /* in the program's memory */
-	int addr_len;
-};
-
 struct seq_file;
 
 struct bpf_iter_meta {
@@ -453,12 +439,14 @@ struct pt_regs {
 #define ARG3(r) ((r)->dx)
 #define ARG4(r) ((r)->r10)
 #define ARG5(r) ((r)->r8)
+#define O_LARGEFILE 0100000
 #else
 #define ARG1(r) ((r)->orig_x0)
 #define ARG2(r) ((r)->regs[1])
 #define ARG3(r) ((r)->regs[2])
 #define ARG4(r) ((r)->regs[3])
 #define ARG5(r) ((r)->regs[4])
+#define O_LARGEFILE 0400000
 #endif
 
 #define EAGAIN 11
@@ -514,6 +502,5 @@ struct pt_regs {
 
 #define SIGNAL_GROUP_EXIT 0x4
 #define OVERLAYFS_SUPER_MAGIC 0x794c7630
-#define IORING_OP_CONNECT 16
 #define EINPROGRESS 115
 #define ERESTARTSYS 512

@@ -27,7 +27,7 @@ INLINE u32 append_source_at(struct scratch *s, u32 off, s32 dirfd, u64 name, str
 	u32 start = off;
 	u8 form;
 
-	r->source_len = append_given(s, off, (void *)name);
+	r->source_len = append_given(s, off, GIVEN(dirfd, name));
 	off += r->source_len;
 	r->source_base_len = append_base(s, off, start, r->source_len, dirfd, task, &form);
 	r->source_base_form = form;
@@ -40,7 +40,7 @@ INLINE u32 append_mount_target_at(struct scratch *s, u32 off, s32 dirfd, u64 nam
 	u32 start = off;
 	u8 form;
 
-	r->target_len = append_given(s, off, (void *)name);
+	r->target_len = append_given(s, off, GIVEN(dirfd, name));
 	off += r->target_len;
 	r->target_base_len = append_base(s, off, start, r->target_len, dirfd, task, &form);
 	r->target_base_form = form;
@@ -92,7 +92,7 @@ ON_EXIT(mount, KIND_MOUNT)
 	if (!s)
 		return 0;
 	r = (void *)s->data;
-	r->source_len = append_given(s, off, (void *)ARG1(regs)); /* a device, a folder or any word: not made absolute */
+	r->source_len = append_given(s, off, GIVEN(0, ARG1(regs))); /* a device, a folder or any word: not made absolute */
 	off += r->source_len;
 	off = append_mount_target_at(s, off, AT_FDCWD, ARG2(regs), task);
 	off &= SCRATCH_MASK;

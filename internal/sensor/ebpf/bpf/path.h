@@ -95,15 +95,28 @@ INLINE u32 append_mounted_path(struct scratch *s, u32 off, u32 max, struct path 
 	return append_walked(s, off, max, path, form);
 }
 
-/* Appends a string of the program's memory without its terminator; returns its length. */
-INLINE u32 append_given(struct scratch *s, u32 off, const void *name)
+/* A path as a call gave it: from which folder, and the string in the program's memory, or the kernel's copy of it. */
+struct given {
+	u64 name;
+	s32 dirfd;
+	bool kernel;
+};
+
+#define GIVEN(dirfd, name) ((struct given){name, dirfd, false})
+#define KEPT(dirfd, name) ((struct given){(u64)(name), dirfd, true})
+
+/* Appends the string without its terminator; returns its length. */
+INLINE u32 append_given(struct scratch *s, u32 off, struct given g)
 {
 	long got;
 
-	if (!name)
+	if (!g.name)
 		return 0;
 	off &= SCRATCH_MASK;
-	got = bpf_probe_read_user_str(&s->data[off], PATH_MAX, name);
+	if (g.kernel)
+		got = bpf_probe_read_kernel_str(&s->data[off], PATH_MAX, (void *)g.name);
+	else
+		got = bpf_probe_read_user_str(&s->data[off], PATH_MAX, (void *)g.name);
 	return got > 0 ? got - 1 : 0;
 }
 

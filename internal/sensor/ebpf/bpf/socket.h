@@ -248,18 +248,22 @@ INLINE u32 append_name(struct scratch *s, u32 off, struct sock *sk)
 	return len;
 }
 
-/* Appends the name in a program's sockaddr_un of the given length. */
-INLINE u32 append_given_name(struct scratch *s, u32 off, const struct sockaddr_un *given, u32 len)
+/* Appends the name in a sockaddr_un of the given length, the program's or the kernel's copy. */
+INLINE u32 append_given_name(struct scratch *s, u32 off, const struct sockaddr_un *given, u32 len, bool kernel)
 {
+	long err;
+
 	if (len <= 2 || len > sizeof(*given))
 		return 0;
 	len -= 2;
 	OPAQUE(len);
 	len &= 127;
 	off &= SCRATCH_MASK;
-	if (bpf_probe_read_user(&s->data[off], len, &given->path))
-		return 0;
-	return len;
+	if (kernel)
+		err = bpf_probe_read_kernel(&s->data[off], len, &given->path);
+	else
+		err = bpf_probe_read_user(&s->data[off], len, &given->path);
+	return err ? 0 : len;
 }
 
 /* The fallback without cgroup hooks: the address as it stands in the program's memory. */
@@ -296,13 +300,13 @@ INLINE int inet_call(u32 kind, struct sock *sk, const void *given, s64 error, st
 	return 0;
 }
 
-/* A connect or bind of a unix socket, whichever way it was asked for. given is the address in the program's memory. */
-INLINE int unix_call(u32 kind, struct sock *sk, const struct sockaddr_un *given, u32 len, s64 error, struct task_struct *task)
+/* Connect or bind of a unix socket. */
+INLINE int unix_call(u32 kind, struct task_struct *task, s64 result, struct sock *sk, const struct sockaddr_un *given, u32 len, bool kernel)
 {
 	u32 off = sizeof(struct socket_record);
+	struct fs_struct *fs = task->fs;
 	struct socket_record *r;
 	struct scratch *s;
-	struct fs_struct *fs;
 	struct sock *peer;
 	u8 form = 0;
 	char first;
@@ -316,17 +320,17 @@ INLINE int unix_call(u32 kind, struct sock *sk, const struct sockaddr_un *given,
 	__builtin_memset(r, 0, sizeof(*r));
 	r->ends.family = AF_UNIX;
 	r->type = BPF_CORE_READ(sk, sk_type);
-	if (kind == KIND_BIND && !error)
+	if (kind == KIND_BIND && result >= 0)
 		r->path_len = append_name(s, off, sk); /* what the kernel bound */
 	else
-		r->path_len = append_given_name(s, off, given, len);
+		r->path_len = append_given_name(s, off, given, len, kernel);
 	off += r->path_len;
 
 	/*
 	 * The name that was given can be a symbolic link, a bind mount or a lie told by a second thread. The name under which
 	 * the peer's owner bound it is nothing that the caller can choose.
 	 */
-	if (kind == KIND_CONNECT && !error) {
+	if (kind == KIND_CONNECT && result >= 0) {
 		peer = BPF_CORE_READ((struct unix_sock *)sk, peer);
 		if (peer)
 			r->peer_len = append_name(s, off, peer);
@@ -334,34 +338,26 @@ INLINE int unix_call(u32 kind, struct sock *sk, const struct sockaddr_un *given,
 	}
 	first = s->data[sizeof(*r)];
 	if (r->path_len && first != '/' && first != 0) {
-		fs = task->fs;
 		r->cwd_len = append_path(s, off, CWD_MAX, &fs->pwd, task, &form);
 		r->cwd_form = form;
 		off += r->cwd_len;
 	}
-	fill(&r->header, kind, off, error, task);
-	if (off > SCRATCH_SIZE)
-		off = SCRATCH_SIZE;
-	if (bpf_ringbuf_output(&activity, s->data, off, activity_flags()))
-		lose(kind, LOSS_RING);
-	release(s);
-	return 0;
+	fill(&r->header, kind, off, error_of(result), task);
+	return ship(s, kind, off);
 }
 
 INLINE int socket_call(struct sys_exit *ctx, u32 kind)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct pt_regs *regs = (void *)bpf_task_pt_regs(task);
-	u32 fd = ARG1(regs), len = ARG3(regs);
 	const void *given = (void *)ARG2(regs);
-	s64 error = ctx->result < 0 ? -ctx->result : 0;
 	struct file *file;
 	struct sock *sk;
 	u16 family;
 
-	if (error >= ERESTARTSYS)
+	if (restarts(ctx->result))
 		return 0;
-	file = file_of(task, fd);
+	file = file_of(task, ARG1(regs));
 	if (!file)
 		return 0;
 	sk = sock_of(file);
@@ -370,10 +366,9 @@ INLINE int socket_call(struct sys_exit *ctx, u32 kind)
 		return 0;
 	if (outside(task))
 		return 0;
-
 	if (family != AF_UNIX)
-		return inet_call(kind, sk, given, error, task);
-	return unix_call(kind, sk, given, len, error, task);
+		return inet_call(kind, sk, given, error_of(ctx->result), task);
+	return unix_call(kind, task, ctx->result, sk, given, ARG3(regs), false);
 }
 
 SEC("tracepoint/syscalls/sys_exit_connect")
@@ -386,37 +381,4 @@ SEC("tracepoint/syscalls/sys_exit_bind")
 int on_bind(struct sys_exit *ctx)
 {
 	return wants(KIND_BIND) ? socket_call(ctx, KIND_BIND) : 0;
-}
-
-/*
- * A connect that io_uring has carried out: no system call for it ever returns. The task is the one that asked, or a worker that
- * shares its memory.
- */
-SEC("tp_btf/io_uring_complete")
-int on_uring_complete(u64 *ctx)
-{
-	struct io_kiocb *req = (void *)ctx[1];
-	struct io_connect *c = (void *)req; /* a request begins with what its operation needs */
-	struct task_struct *task;
-	struct file *file;
-	struct sock *sk;
-	s32 result;
-	u16 family;
-
-	if (!req || !wants(KIND_CONNECT) || BPF_CORE_READ(req, opcode) != IORING_OP_CONNECT)
-		return 0;
-	task = bpf_get_current_task_btf();
-	if (!task->mm || outside(task))
-		return 0;
-	file = BPF_CORE_READ(c, file);
-	if (!file)
-		return 0;
-	sk = sock_of(file);
-	family = BPF_CORE_READ(sk, __sk_common.skc_family);
-	result = BPF_CORE_READ(req, cqe.res);
-	if (family == AF_UNIX)
-		return unix_call(KIND_CONNECT, sk, (void *)BPF_CORE_READ(c, addr), BPF_CORE_READ(c, addr_len), result < 0 ? -result : 0, task);
-	if (inet_by_syscall)
-		return inet_call(KIND_CONNECT, sk, (void *)BPF_CORE_READ(c, addr), result < 0 ? -result : 0, task);
-	return 0;
 }

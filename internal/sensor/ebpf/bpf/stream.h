@@ -3,15 +3,15 @@
 #pragma once
 #include "socket.h"
 
-ON_EXIT(socket, KIND_SOCKET)
+INLINE int made_socket(struct task_struct *task, s64 result, u16 family, u16 type, u16 protocol)
 {
-	u16 family = ARG1(regs), type = ARG2(regs) & 0xf;
 	struct socket_record *r;
 
+	type &= 0xf;
 	/* The ordinary ones, and netlink, by which half of a system's programs ask the kernel about the network. */
-	if (family == AF_NETLINK || ((family == AF_INET || family == AF_INET6 || family == AF_UNIX) && type != SOCK_RAW && type != SOCK_PACKET))
+	if (family == AF_NETLINK || family == AF_UNIX || ((family == AF_INET || family == AF_INET6) && type != SOCK_RAW && type != SOCK_PACKET))
 		return 0;
-	if (family == AF_UNIX || outside(task))
+	if (outside(task))
 		return 0;
 	r = bpf_ringbuf_reserve(&activity, sizeof(*r), 0);
 	if (!r) {
@@ -21,10 +21,15 @@ ON_EXIT(socket, KIND_SOCKET)
 	__builtin_memset(&r->ends, 0, sizeof(*r) - sizeof(r->header));
 	r->ends.family = family;
 	r->type = type;
-	r->protocol = ARG3(regs);
+	r->protocol = protocol;
 	fill(&r->header, KIND_SOCKET, sizeof(*r), error_of(result), task);
 	bpf_ringbuf_submit(r, activity_flags());
 	return 0;
+}
+
+ON_EXIT(socket, KIND_SOCKET)
+{
+	return made_socket(task, result, ARG1(regs), ARG2(regs), ARG3(regs));
 }
 
 /* Reports a socket as the kernel has it; file may be a pipe for dup. */
