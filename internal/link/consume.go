@@ -43,7 +43,10 @@ func (s *Server) Consume(ctx context.Context, from uint64, handle func(Message) 
 }
 
 func (s *Server) consume(ctx context.Context, from *uint64, handle func(Message) error) error {
-	info, err := s.stream.Info(ctx)
+	s.mu.Lock()
+	stream, reopened := s.stream, s.reopened
+	s.mu.Unlock()
+	info, err := stream.Info(ctx)
 	if err != nil {
 		return fmt.Errorf("reading the stream's state: %w", err)
 	}
@@ -63,6 +66,7 @@ func (s *Server) consume(ctx context.Context, from *uint64, handle func(Message)
 	}
 	defer messages.Stop()
 	defer context.AfterFunc(ctx, messages.Stop)()
+	defer context.AfterFunc(reopened, messages.Stop)() // the consumer went with the stream that it was made on
 	for {
 		m, err := messages.Next()
 		if err != nil {

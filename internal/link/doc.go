@@ -23,7 +23,8 @@
 // (A loss of power can lose the last ServerOptions.SyncInterval.) A batch may be delivered twice, so batches carry their
 // agent's epoch and sequence. [Server.Consume] delivers in the stream's order and never passes a batch whose handler
 // fails. Batches are dropped in one place only: when the stream is over its bound of bytes or age, the oldest go, and the
-// consumer counts those it had not seen. Heartbeats are lost when nobody listens; a later one says the same.
+// consumer counts those it had not seen. While the server's disk is full, batches are refused, and agents spool; the embedded
+// server takes them again when there is room. Heartbeats are lost when nobody listens; a later one says the same.
 //
 // All types here may be used from several goroutines.
 package link

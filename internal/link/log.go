@@ -5,10 +5,15 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 )
 
-// natsLog sends what the embedded NATS server says to our log. Its notices are of no interest to a user.
-type natsLog struct{ log *slog.Logger }
+// natsLog sends what the embedded NATS server says to our log. Its notices are of no interest to a user. refused is set when
+// it says that it could not store a batch.
+type natsLog struct {
+	log     *slog.Logger
+	refused *atomic.Bool
+}
 
 func (l natsLog) write(level slog.Level, format string, args []any) {
 	if l.log.Enabled(context.Background(), level) {
@@ -23,8 +28,11 @@ func (l natsLog) Warnf(format string, args ...any)   { l.write(slog.LevelWarn, f
 
 // Errorf leaves out what the authenticator has already said better.
 func (l natsLog) Errorf(format string, args ...any) {
-	level := slog.LevelError
-	if strings.Contains(fmt.Sprintf(format, args...), "authentication error") {
+	level, text := slog.LevelError, fmt.Sprintf(format, args...)
+	switch {
+	case strings.HasPrefix(text, storeRefused):
+		l.refused.Store(true)
+	case strings.Contains(text, "authentication error"):
 		level = slog.LevelDebug
 	}
 	l.write(level, format, args)

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
@@ -43,18 +44,28 @@ type ServerOptions struct {
 
 // Server is the server's end of the link.
 type Server struct {
-	opts    ServerOptions
-	log     *slog.Logger
-	metrics *metrics
-	nats    *natsserver.Server // nil when external
-	conn    *nats.Conn
-	js      jetstream.JetStream
-	stream  jetstream.Stream
+	opts        ServerOptions
+	log         *slog.Logger
+	metrics     *metrics
+	nats        *natsserver.Server // nil when external
+	conn        *nats.Conn
+	js          jetstream.JetStream
+	refused     atomic.Bool // JetStream could not store a batch
+	healing     sync.WaitGroup
+	stopHealing context.CancelFunc // nil when external
 
 	mu         sync.Mutex
 	config     []byte
 	heartbeats func(Heartbeat)
+	stream     jetstream.Stream
+	reopened   context.Context // ends when stream is replaced by the same one opened again
+	reopen     context.CancelFunc
 }
+
+const (
+	jetStreamMemory = 64 << 20
+	jetStreamStore  = 1 << 50 // The stream has its own bound, which may change between starts.
+)
 
 // AdminSecretFile is the name, in ServerOptions.Dir, of the file with the secret for [Follow].
 const AdminSecretFile = "admin.secret"
@@ -106,7 +117,33 @@ func (s *Server) start(ctx context.Context) error {
 	if s.js, err = jetstream.New(s.conn); err != nil {
 		return fmt.Errorf("connecting to JetStream: %w", err)
 	}
-	s.stream, err = s.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+	if err := s.openStream(ctx); err != nil {
+		return err
+	}
+	if s.nats != nil {
+		ctx, stop := context.WithCancel(context.Background())
+		s.stopHealing = stop
+		s.healing.Go(func() { s.heal(ctx) })
+	}
+	for subject, handle := range map[string]nats.MsgHandler{
+		heartbeatPrefix + "*": s.onHeartbeat,
+		configGetSubject:      s.onConfigGet,
+		enrolPrefix + "*":     s.onEnrol,
+	} {
+		sub, err := s.conn.Subscribe(subject, handle)
+		if err != nil {
+			return fmt.Errorf("subscribing to %s: %w", subject, err)
+		}
+		if err := sub.SetPendingLimits(65536, 64<<20); err != nil {
+			return fmt.Errorf("subscribing to %s: %w", subject, err)
+		}
+	}
+	return s.conn.FlushWithContext(ctx)
+}
+
+// openStream makes the stream, or opens the one that exists.
+func (s *Server) openStream(ctx context.Context) error {
+	stream, err := s.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
 		Name:        eventsStream,
 		Description: "Batches of runtime events, one subject per agent.",
 		Subjects:    []string{eventsPrefix + "*"},
@@ -125,20 +162,14 @@ func (s *Server) start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("opening stream %s: %w", eventsStream, err)
 	}
-	for subject, handle := range map[string]nats.MsgHandler{
-		heartbeatPrefix + "*": s.onHeartbeat,
-		configGetSubject:      s.onConfigGet,
-		enrolPrefix + "*":     s.onEnrol,
-	} {
-		sub, err := s.conn.Subscribe(subject, handle)
-		if err != nil {
-			return fmt.Errorf("subscribing to %s: %w", subject, err)
-		}
-		if err := sub.SetPendingLimits(65536, 64<<20); err != nil {
-			return fmt.Errorf("subscribing to %s: %w", subject, err)
-		}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reopen != nil {
+		s.reopen()
 	}
-	return s.conn.FlushWithContext(ctx)
+	s.stream = stream
+	s.reopened, s.reopen = context.WithCancel(context.Background())
+	return nil
 }
 
 // embed starts the embedded NATS server and returns the secret of the user "server".
@@ -164,8 +195,8 @@ func (s *Server) embed() (string, error) {
 		JetStream:                  true,
 		DisableJetStreamBanner:     true,
 		StoreDir:                   s.opts.Dir,
-		JetStreamMaxStore:          1 << 50, // The stream has its own bound, which may change between starts.
-		JetStreamMaxMemory:         64 << 20,
+		JetStreamMaxStore:          jetStreamStore,
+		JetStreamMaxMemory:         jetStreamMemory,
 		SyncInterval:               s.opts.SyncInterval,
 		MaxPayload:                 MaxBatch + 64<<10,
 		MaxConn:                    s.opts.MaxConnections,
@@ -199,7 +230,7 @@ func (s *Server) embed() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("starting NATS: %w", err)
 	}
-	n.SetLoggerV2(natsLog{s.log}, false, false, false)
+	n.SetLoggerV2(natsLog{s.log, &s.refused}, false, false, false)
 	s.nats = n
 	n.Start()
 	if !n.ReadyForConnections(20 * time.Second) {
@@ -252,6 +283,10 @@ func (s *Server) URL() string {
 
 // Close stops the link: agents are disconnected and spool.
 func (s *Server) Close() {
+	if s.stopHealing != nil {
+		s.stopHealing()
+		s.healing.Wait()
+	}
 	if s.conn != nil {
 		s.conn.Close()
 	}
