@@ -43,6 +43,7 @@ type cli struct {
 	Rules    rulesCommand    `cmd:"" help:"List, check, test and explain rules."`
 	Coverage coverageCommand `cmd:"" help:"Show which clusters are watched."`
 	Mail     mailCommand     `cmd:"" help:"List and show the mails kept when no relay is configured."`
+	Doctor   doctorCommand   `cmd:"" help:"Check this machine and the agents: requirements, kernel hooks, lost events."`
 	Env      envCommand      `cmd:"" help:"Print the exports that point the aws client at this server."`
 	Token    tokenCommand    `cmd:"" help:"Print the token with which agents enrol."`
 	Version  versionCommand  `cmd:"" help:"Print the version."`

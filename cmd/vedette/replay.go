@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"vedette.dev/vedette/internal/detect"
@@ -21,13 +22,14 @@ import (
 type replayCommand struct {
 	File   string   `arg:"" help:"Recording made by 'vedette record'; - reads standard input."`
 	Rules  string   `help:"Run the rules of this folder, or file, too." type:"path" placeholder:"DIR"`
+	List   []string `help:"Ask this list, too: CATEGORY=FILE, with one address, domain name or SHA-256 a line." placeholder:"CATEGORY=FILE" sep:"none"`
 	Events bool     `help:"Show the events instead of findings."`
 	Kind   []string `help:"With --events: only these kinds."`
 	Output string   `enum:"table,json" default:"table" help:"table or json (one object per line)."`
 }
 
-// Run runs detection over a recording. Nothing is stored, sent or asked: the built-in rules and lists decide, and the times
-// are those of the recording.
+// Run runs detection over a recording. Nothing is stored, sent or asked: the built-in rules and lists decide, with those that
+// the user names, and the times are those of the recording.
 func (c replayCommand) Run(ctx context.Context, g *globals) (err error) {
 	var kinds event.Kinds
 	for _, name := range c.Kind {
@@ -50,7 +52,11 @@ func (c replayCommand) Run(ctx context.Context, g *globals) (err error) {
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.File, err)
 	}
-	engine, err := detect.New(detect.Options{Rules: rules.All(), Lists: intel.NewLists()})
+	lists, err := c.lists()
+	if err != nil {
+		return err
+	}
+	engine, err := detect.New(detect.Options{Rules: rules.All(), Lists: lists})
 	if err != nil {
 		return fmt.Errorf("compiling the rules: %w", err)
 	}
@@ -104,6 +110,39 @@ func (c replayCommand) Run(ctx context.Context, g *globals) (err error) {
 	return err
 }
 
+// lists returns the built-in threat lists and those that the user names.
+func (c replayCommand) lists() (*intel.Lists, error) {
+	lists := intel.NewLists()
+	for _, text := range c.List {
+		category, name, ok := strings.Cut(text, "=")
+		list := &intel.List{Name: name, Category: category}
+		into := intel.Into{Addresses: list, Domains: list}
+		switch {
+		case !ok:
+			return nil, &usageError{fmt.Errorf("--list %s: want CATEGORY=FILE", text)}
+		case slices.Contains(intel.FileCategories(), category):
+			into = intel.Into{Files: list}
+		case category != intel.Trusted && !slices.Contains(intel.HostCategories(), category):
+			known := append(append(intel.HostCategories(), intel.FileCategories()...), intel.Trusted)
+			return nil, &usageError{fmt.Errorf("--list %s: there is no category %q; there are %s", text, category, strings.Join(known, ", "))}
+		}
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, fmt.Errorf("opening the list: %w", err)
+		}
+		report, err := intel.Parse(into, "TXT", f)
+		_ = f.Close()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		if report.Bad > 0 {
+			return nil, fmt.Errorf("%s: %s", name, report)
+		}
+		lists.Set(text, list)
+	}
+	return lists, nil
+}
+
 func (c replayCommand) print(g *globals, encoder *json.Encoder, b *event.Batch, kinds event.Kinds) (err error) {
 	for i := range b.Events {
 		e := &b.Events[i]
@@ -141,9 +180,9 @@ func (r *replayed) add(f *finding.Finding) {
 }
 
 func (r *replayed) print(g *globals, encoder *json.Encoder, output string) error {
-	fmt.Fprintf(g.errs, "%d events, %d findings.\n", r.events, len(r.findings))
+	fmt.Fprintf(g.errs, "events: %d, findings: %d\n", r.events, len(r.findings))
 	if r.gaps.missing > 0 {
-		fmt.Fprintf(g.errs, "%d batches are missing from the recording.\n", r.gaps.missing)
+		fmt.Fprintf(g.errs, "batches missing from the recording: %d\n", r.gaps.missing)
 	}
 	if output == "json" {
 		for _, f := range r.findings {

@@ -62,10 +62,10 @@ func vedette(t *testing.T, args ...string) (code int, out, errs string) {
 func TestReplayFindsAgain(t *testing.T) {
 	path := recordingOf(t, attack(), attack())
 	code, out, errs := vedette(t, "replay", path)
-	if code != 0 || !strings.Contains(out, "Execution:Runtime/ReverseShell") || !strings.Contains(out, "web") || !strings.Contains(errs, "2 events, 1 findings") {
+	if code != 0 || !strings.Contains(out, "Execution:Runtime/ReverseShell") || !strings.Contains(out, "web") || !strings.Contains(errs, "events: 2, findings: ") {
 		t.Errorf("exit %d\n%s%s", code, out, errs)
 	}
-	if !strings.Contains(errs, "1 batches are missing") {
+	if !strings.Contains(errs, "missing from the recording: 1") {
 		t.Errorf("the gap between batch 1 and 3 is not told of:\n%s", errs)
 	}
 	code, out, _ = vedette(t, "replay", path, "--output", "json")
@@ -76,10 +76,12 @@ func TestReplayFindsAgain(t *testing.T) {
 			EventFirstSeen string
 		}
 	}
-	if err := json.Unmarshal([]byte(out), &f); err != nil || code != 0 {
-		t.Fatalf("exit %d, %v:\n%s", code, err, out)
+	for lines := json.NewDecoder(strings.NewReader(out)); f.Type != "Execution:Runtime/ReverseShell"; {
+		if err := lines.Decode(&f); err != nil || code != 0 {
+			t.Fatalf("exit %d, %v:\n%s", code, err, out)
+		}
 	}
-	if f.Type != "Execution:Runtime/ReverseShell" || f.Service.Count != 2 || !strings.HasPrefix(f.Service.EventFirstSeen, "2023-11-14T22:13:20") {
+	if f.Service.Count != 2 || !strings.HasPrefix(f.Service.EventFirstSeen, "2023-11-14T22:13:20") {
 		t.Errorf("got %+v", f)
 	}
 }
@@ -91,6 +93,29 @@ func TestReplayShowsEvents(t *testing.T) {
 	}
 	if code, out, _ := vedette(t, "replay", path, "--events", "--kind", "dns"); code != 0 || out != "" {
 		t.Errorf("exit %d\n%s", code, out)
+	}
+}
+
+func TestReplayAsksLists(t *testing.T) {
+	c := attack()[0].Container
+	p := &event.Process{PID: 200, UUID: event.UUID{3}, Name: "curl", ExePath: "/usr/bin/curl"}
+	path := recordingOf(t, []event.Event{{
+		Kind: event.KindConnect, Time: 1_700_000_000e9, Count: 1, Process: p, Container: c,
+		Connect: &event.Socket{Family: 2, Type: 1, Protocol: 6, Remote: netip.MustParseAddrPort("203.0.113.66:443")},
+	}})
+	list := filepath.Join(t.TempDir(), "list")
+	if err := os.WriteFile(list, []byte("203.0.113.66\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, out, _ := vedette(t, "replay", path); code != 0 || out != "" {
+		t.Errorf("without the list: exit %d\n%s", code, out)
+	}
+	code, out, errs := vedette(t, "replay", path, "--list", "command-and-control="+list)
+	if code != 0 || !strings.Contains(out, "Backdoor:Runtime/C&CActivity.B ") {
+		t.Errorf("with the list: exit %d\n%s%s", code, out, errs)
+	}
+	if code, _, errs := vedette(t, "replay", path, "--list", "bad="+list); code != exitUsage || !strings.Contains(errs, "tor-relay") {
+		t.Errorf("an unknown category: exit %d\n%s", code, errs)
 	}
 }
 

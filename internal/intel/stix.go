@@ -224,7 +224,7 @@ func parseSTIX2(c *collector, r *bounded, d *json.Decoder) error {
 		return nil
 	})
 	if err != nil && r.err == nil && !r.tooLarge {
-		c.bad(number+1, "no STIX bundle from here on")
+		c.bad(max(number, 1), "no STIX bundle from here on")
 	}
 	return r.err
 }

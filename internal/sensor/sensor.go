@@ -60,7 +60,7 @@ type ExecRecord struct {
 	Previous []byte // path of the program before, if known
 }
 
-// OpenRecord describes a file opened for writing.
+// OpenRecord describes a file opened for writing, or for reading where the source was told that its path matters.
 type OpenRecord struct {
 	Path       []byte
 	Flags      uint32

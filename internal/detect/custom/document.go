@@ -188,6 +188,9 @@ func (d *document) list(n *yaml.Node, field string, limit int, read func(n *yaml
 	if n = d.visit(n, field); n == nil {
 		return
 	}
+	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" {
+		return // a key whose entries are all commented out
+	}
 	if n.Kind != yaml.SequenceNode {
 		d.fail(n, field, "want a list, got %s", describe(n))
 		return

@@ -36,6 +36,7 @@ type Rule struct {
 	Line     int
 	Kinds    event.Kinds // that it asks agents for
 
+	typ       string
 	steps     []step
 	threshold *threshold // nil: each event is a finding
 	within    int64      // of a sequence, nanoseconds
@@ -48,7 +49,7 @@ type Rule struct {
 }
 
 // Type returns the finding type of the rule.
-func (r *Rule) Type() string { return finding.CustomPrefix + r.Name }
+func (r *Rule) Type() string { return r.typ }
 
 // Form says how the rule judges, in few words.
 func (r *Rule) Form() string {
@@ -101,7 +102,7 @@ func (d *document) rule(n *yaml.Node, field string) *Rule {
 				d.fail(n, field, "%s is not a letter followed by letters, digits and the signs - _ .", describe(n))
 				return
 			}
-			r.Name = s
+			r.Name, r.typ = s, finding.CustomPrefix+s
 		}},
 		member{"severity", true, func(n *yaml.Node, field string) { r.Severity = d.severity(n, field) }},
 		member{"title", false, text(&title, maxTitle)},

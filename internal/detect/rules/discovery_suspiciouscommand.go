@@ -214,14 +214,23 @@ var discoveryCommands = []suspicion{
 		id: "cloud account", names: []string{"aws"}, example: "aws sts get-caller-identity", quiet: withoutProof,
 		what: "asks what the cloud account holds and allows",
 		match: func(l *line, c *command.Command) bool {
-			service, verb := c.Operand(0), c.Operand(1)
+			service, verb, last := "", "", ""
+			for i, a := range c.Args { // Options with values may stand before the service.
+				switch a {
+				case "sts", "iam", "organizations", "secretsmanager", "ssm", "lambda", "rds", "ec2", "ecs", "eks", "kms", "s3api", "guardduty", "s3":
+					if service == "" && i+1 < len(c.Args) {
+						service, verb = a, c.Args[i+1]
+						last = c.Args[len(c.Args)-1]
+					}
+				}
+			}
 			switch service {
 			case "sts":
 				return verb == "get-caller-identity"
 			case "iam", "organizations", "secretsmanager", "ssm", "lambda", "rds", "ec2", "ecs", "eks", "kms", "s3api", "guardduty":
 				return strings.HasPrefix(verb, "list-") || strings.HasPrefix(verb, "get-account") || service == "iam" && strings.HasPrefix(verb, "get-") || verb == "describe-instances" || verb == "describe-security-groups" || verb == "describe-db-instances"
 			case "s3":
-				return verb == "ls" && c.Operand(2) == ""
+				return verb == "ls" && last == "ls"
 			}
 			return false
 		},

@@ -103,7 +103,7 @@ func run(t *testing.T, input string) string {
 		intel.DGA, intel.DriveBy, intel.Phishing, intel.AbusedReputation, intel.CryptocurrencyReputation, intel.MaliciousReputation,
 		intel.SuspiciousReputation, intel.Malware, intel.CustomMalware, intel.Tool, intel.Miner} {
 		list := &intel.List{Name: "list of " + category, Category: category, ThreatNames: []string{"Some threat"}}
-		text := fmt.Sprintf("%s.example\n192.0.2.%d\n%s\n", category, 100+n, strings.Repeat(fmt.Sprintf("%02x", n+1), 32))
+		text := fmt.Sprintf("%s.example\n192.0.2.%d\n%s\n", category, 100+n, strings.Repeat(fmt.Sprintf("%02x", 0xe0+n), 32))
 		if category == intel.TorGuard {
 			text += "192.0.2.101\n192.0.2.110\n192.0.2.111\n192.0.2.112\n192.0.2.113\n"
 		}
@@ -286,7 +286,7 @@ func (w *world) exec(pid uint32, l *step) error {
 	if parent == nil && old != nil {
 		parent = old.Parent
 	}
-	p := &event.Process{UUID: uuid(pid), PID: pid, NSPID: pid, ExePath: l.Exe, Name: l.Name, Args: l.Args, SHA256: l.Sha,
+	p := &event.Process{UUID: uuid(pid), PID: pid, NSPID: pid, ExePath: l.Exe, Name: l.Name, Args: l.Args, SHA256: l.Sha, StartTime: w.now,
 		ScriptPath: l.Script, Parent: parent, User: "root", UID: l.UID, EUID: l.EUID, IsContainer: l.First, Cwd: l.Cwd, LDPreload: l.Preload}
 	if l.User != "" {
 		p.User = l.User

@@ -92,7 +92,7 @@ func startsSomething(p string) bool {
 		}
 	}
 	switch p {
-	case "/etc/profile", "/etc/bash.bashrc", "/etc/inittab", "/etc/ld.so.preload", "/etc/anacrontab", "/etc/at.allow":
+	case "/etc/profile", "/etc/bash.bashrc", "/etc/inittab", "/etc/anacrontab", "/etc/at.allow":
 		return true
 	}
 	switch command.Base(p) {

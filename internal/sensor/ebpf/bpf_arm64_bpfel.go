@@ -217,7 +217,8 @@ type bpfOpenRecord struct {
 	BaseLen  uint16
 	PathForm uint8
 	BaseForm uint8
-	Reserved [2]uint8
+	Read     uint8
+	Reserved uint8
 }
 
 type bpfPathForm uint32
@@ -300,10 +301,14 @@ const (
 )
 
 type bpfSwitches struct {
-	_        structs.HostLayout
-	Wanted   uint64
-	Self     uint32
-	Sleeping uint32
+	_           structs.HostLayout
+	Wanted      uint64
+	Self        uint32
+	Sleeping    uint32
+	Reading     uint32
+	Reserved    uint32
+	ReadNames   [64]uint64
+	ReadFolders [64]uint64
 }
 
 // Names of all BPF objects in the ELF.

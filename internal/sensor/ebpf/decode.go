@@ -17,6 +17,7 @@ import (
 // points into the ring and into the decoder's buffers, and is valid until the next call.
 type decoder struct {
 	rec  sensor.Record
+	read bool   // the record is an open for reading, to be delivered only if its path matters
 	peer []byte // of a unix connect: the peer's own name, where it differs from the name that was given
 
 	first, second, third []byte // paths put together, reused
@@ -81,7 +82,7 @@ func (d *decoder) record(raw []byte) (*sensor.Record, error) {
 		EGID:        h.Process.Egid,
 		Comm:        comm(&h.Process.Comm),
 	}
-	d.peer = nil
+	d.peer, d.read = nil, false
 	switch bpfKind(h.Kind) {
 	case bpfKindKIND_FORK:
 		_, _, err = fixed[bpfForkRecord](raw)
@@ -174,6 +175,7 @@ func (d *decoder) open(raw []byte) error {
 		return errShort
 	}
 	d.first = appendJoined(d.first[:0], path, r.PathForm, base, r.BaseForm)
+	d.read = r.Read != 0
 	d.rec.Open = sensor.OpenRecord{Path: d.first, Flags: r.Flags, Inode: r.Inode}
 	if r.Inode != 0 {
 		d.rec.Open.Dev = device(r.Dev)

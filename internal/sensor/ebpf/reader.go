@@ -162,6 +162,11 @@ func (r *reader) deliver(raw []byte, sink func(*sensor.Record)) {
 		r.source.log.Error("record from the kernel", "error", err)
 		return
 	}
+	if r.decode.read {
+		if list := r.source.reads.Load(); list == nil || !list.match(rec.Open.Path) {
+			return
+		}
+	}
 	r.source.delivered[rec.Kind].Add(1)
 	sink(rec)
 	if peer := r.decode.peer; len(peer) > 0 {

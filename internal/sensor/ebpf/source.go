@@ -39,6 +39,8 @@ type Source struct {
 	delivered [event.KindCount]atomic.Uint64
 	malformed [event.KindCount]atomic.Uint64
 
+	reads atomic.Pointer[readPaths]
+
 	running     atomic.Bool
 	unregister  func()
 	snapshotsMu sync.Mutex

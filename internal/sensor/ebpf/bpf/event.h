@@ -151,7 +151,8 @@ struct open_record {
 	u16 path_len;
 	u16 base_len; /* the folder that a given path is relative to */
 	u8 path_form, base_form;
-	u8 reserved[2];
+	u8 read; /* for reading only: reported because its name may be one that matters */
+	u8 reserved;
 };
 
 struct socket_record {

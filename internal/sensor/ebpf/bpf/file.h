@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Files opened for writing, when the call returns. A success is described by the file that the kernel opened, never by the string
+ * Files opened for writing, and for reading where the name matters, when the call returns. A success is described by the file that the kernel opened, never by the string
  * that the program passed; a failure has only that string.
  */
 #pragma once
@@ -26,6 +26,42 @@ INLINE bool intends_to_write(u64 flags)
 	return flags & (O_ACCMODE | O_CREAT | O_TRUNC);
 }
 
+/* Where a name stands in the tables of names that matter; readpaths.go computes the same. */
+INLINE u32 name_bit(struct dentry *dentry)
+{
+	u32 len = BPF_CORE_READ(dentry, d_name.len);
+	u64 head = 0;
+
+	bpf_probe_read_kernel(&head, sizeof(head), BPF_CORE_READ(dentry, d_name.name));
+	if (len < 8)
+		head &= (1ULL << (len * 8)) - 1;
+	return ((head ^ (u64)len << 56) * 0x9e3779b97f4a7c15ULL) >> 52;
+}
+
+/* Whether a file that was opened for reading may matter. User space has the last word. */
+INLINE bool may_matter(struct file *file)
+{
+	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
+	u32 bit = name_bit(dentry);
+
+	if (control.read_names[bit >> 6 & (READ_WORDS - 1)] & 1ULL << (bit & 63))
+		return true;
+	if (control.reading < 2)
+		return false;
+	dentry = BPF_CORE_READ(dentry, d_parent);
+	bit = name_bit(dentry);
+	if (control.read_folders[bit >> 6 & (READ_WORDS - 1)] & 1ULL << (bit & 63))
+		return true;
+	bit = name_bit(BPF_CORE_READ(dentry, d_parent));
+	return control.read_folders[bit >> 6 & (READ_WORDS - 1)] & 1ULL << (bit & 63);
+}
+
+/* Whether the call's flags alone say that it is no event. */
+INLINE bool is_idle(u64 flags)
+{
+	return !intends_to_write(flags) && !control.reading;
+}
+
 /* The flags are known for sure where the call takes them in a register; in memory they may have been changed since. */
 INLINE int opened_file(struct task_struct *task, s64 result, struct file *file, struct given name, u64 flags, bool sure)
 {
@@ -34,24 +70,31 @@ INLINE int opened_file(struct task_struct *task, s64 result, struct file *file, 
 	struct inode *inode = NULL;
 	u32 mode, off = sizeof(*r);
 	u8 form = PATH_GIVEN;
+	bool read = !intends_to_write(flags);
 
 	if (result >= 0) {
 		mode = BPF_CORE_READ(file, f_mode);
 		if (mode & FMODE_PATH)
 			return 0;
-		if (file ? sure && (flags & O_ACCMODE) && !(mode & FMODE_WRITE) : intends_to_write(flags)) {
+		if (!file || (sure && (flags & O_ACCMODE) && !(mode & FMODE_WRITE))) {
 			/* Another thread has closed or replaced the descriptor already. What is left is what was asked for. */
 			file = NULL;
 		} else if (!(mode & (FMODE_WRITE | FMODE_CREATED)) && !(flags & O_TRUNC)) {
-			return 0;
+			if (!control.reading || !may_matter(file))
+				return 0;
+			read = true;
+			inode = BPF_CORE_READ(file, f_inode);
 		} else {
+			read = false;
 			inode = BPF_CORE_READ(file, f_inode);
 			if (is_sink(inode))
 				return 0;
 		}
-	} else if (result <= -ERESTARTSYS) { /* it will be started again */
+	} else if (restarts(result) || (read && result != -EACCES && result != -EPERM)) {
 		return 0;
 	}
+	if (read && !control.reading)
+		return 0;
 	s = claim();
 	if (!s) {
 		lose(KIND_OPEN, LOSS_SCRATCH);
@@ -60,6 +103,7 @@ INLINE int opened_file(struct task_struct *task, s64 result, struct file *file, 
 	r = (void *)s->data;
 	__builtin_memset(r, 0, sizeof(*r));
 	r->flags = flags;
+	r->read = read;
 	if (file) {
 		r->inode = BPF_CORE_READ(inode, i_ino);
 		r->dev = BPF_CORE_READ(inode, i_sb, s_dev);
@@ -92,7 +136,7 @@ int on_openat(struct sys_exit *ctx)
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct pt_regs *regs = (void *)bpf_task_pt_regs(task);
 	u64 flags = ARG3(regs);
-	if (!intends_to_write(flags))
+	if (is_idle(flags))
 		return 0;
 	return opened(task, ctx->result, GIVEN(ARG1(regs), ARG2(regs)), flags, true);
 }
@@ -108,7 +152,7 @@ int on_openat2(struct sys_exit *ctx)
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct pt_regs *regs = (void *)bpf_task_pt_regs(task);
 	bpf_probe_read_user(&how, sizeof(how), (void *)ARG3(regs));
-	if (ctx->result < 0 && !intends_to_write(how.flags))
+	if (ctx->result < 0 && is_idle(how.flags))
 		return 0;
 	return opened(task, ctx->result, GIVEN(ARG1(regs), ARG2(regs)), how.flags, false);
 }
@@ -121,7 +165,7 @@ int on_open_by_handle_at(struct sys_exit *ctx)
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct pt_regs *regs = (void *)bpf_task_pt_regs(task);
 	u64 flags = ARG3(regs);
-	if (!intends_to_write(flags))
+	if (is_idle(flags))
 		return 0;
 	return opened(task, ctx->result, GIVEN(0, 0), flags, true);
 }
@@ -135,7 +179,7 @@ int on_open(struct sys_exit *ctx)
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct pt_regs *regs = (void *)bpf_task_pt_regs(task);
 	u64 flags = ARG2(regs);
-	if (!intends_to_write(flags))
+	if (is_idle(flags))
 		return 0;
 	return opened(task, ctx->result, GIVEN(AT_FDCWD, ARG1(regs)), flags, true);
 }

@@ -451,6 +451,7 @@ struct pt_regs {
 
 #define EAGAIN 11
 #define EPERM 1
+#define EACCES 13
 
 #define AF_UNIX 1
 #define AF_INET 2

@@ -44,11 +44,17 @@ const volatile u64 lifecycle_mark = 512 << 10; /* fill at which the reader is wo
 const volatile u64 activity_mark = 1 << 20;
 const volatile bool inet_by_syscall = false; /* there is no cgroup v2 hierarchy: take connect and bind from the calls */
 
+#define READ_WORDS 64
+
 /* The switches that user space changes while the programs run; mapped into the sensor's memory. */
 struct switches {
 	u64 wanted;   /* bit 1 << kind */
 	u32 self;     /* the sensor's own tgid: never reported */
 	u32 sleeping; /* the reader waits and may be woken */
+	u32 reading;  /* opens for reading matter too: 1 by the file's name, 2 also by the names of the two folders above it */
+	u32 reserved;
+	u64 read_names[READ_WORDS];   /* a bit for each hash of a name that matters: see name_bit */
+	u64 read_folders[READ_WORDS];
 };
 volatile struct switches control SEC(".data.control") = {};
 

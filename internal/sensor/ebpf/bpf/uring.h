@@ -193,7 +193,7 @@ INLINE int uring_submitted(struct io_kiocb *req)
 	case IORING_OP_OPENAT2:
 		kind = KIND_OPEN;
 		first = BPF_CORE_READ(open, filename);
-		if (!intends_to_write(BPF_CORE_READ(open, how.flags)))
+		if (is_idle(BPF_CORE_READ(open, how.flags)))
 			return 0;
 		break;
 	case IORING_OP_RENAMEAT:
