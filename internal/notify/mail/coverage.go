@@ -44,8 +44,12 @@ func coverageReport(detail json.RawMessage, account, region string) *report {
 		if title, rest, ok := strings.Cut(s, ":"); ok && strings.HasPrefix(rest, title) {
 			text = rest
 		}
-		if text = line(text, maxText); text != "" && !seen[text] && len(issues) < 20 {
+		text = line(text, maxText)
+		if text != "" && !seen[text] && len(issues) < 20 {
 			seen[text] = true
+			if _, bare, ok := strings.Cut(text, ":"); ok {
+				seen[bare] = true
+			}
 			issues = append(issues, text)
 		}
 	}
