@@ -40,16 +40,15 @@ func coverageReport(detail json.RawMessage, account, region string) *report {
 	seen := map[string]bool{}
 	issue := func(s string) {
 		// The event names an issue as "Title:Text", the details as the text alone.
-		text := s
-		if title, rest, ok := strings.Cut(s, ":"); ok && strings.HasPrefix(rest, title) {
-			text = rest
-		}
-		text = line(text, maxText)
-		if text != "" && !seen[text] && len(issues) < 20 {
-			seen[text] = true
-			if _, bare, ok := strings.Cut(text, ":"); ok {
-				seen[bare] = true
+		text, bare := s, s
+		if title, rest, ok := strings.Cut(s, ":"); ok && !strings.HasPrefix(rest, " ") {
+			text, bare = title+": "+rest, rest
+			if strings.HasPrefix(rest, title) {
+				text = rest
 			}
+		}
+		if text = line(text, maxText); text != "" && !seen[bare] && len(issues) < 20 {
+			seen[bare] = true
 			issues = append(issues, text)
 		}
 	}
