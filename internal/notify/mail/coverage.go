@@ -2,9 +2,13 @@ package mail
 
 import (
 	"encoding/json"
+	"regexp"
 	"strconv"
 	"strings"
 )
+
+// issueTitle is the form of what stands before the text of an issue, such as "Agent exited".
+var issueTitle = regexp.MustCompile(`^[A-Za-z ]{1,60}$`)
 
 // coverageReport describes a change of coverage, or returns nil if detail is none.
 func coverageReport(detail json.RawMessage, account, region string) *report {
@@ -41,7 +45,7 @@ func coverageReport(detail json.RawMessage, account, region string) *report {
 	issue := func(s string) {
 		// The event names an issue as "Title:Text", the details as the text alone.
 		text, bare := s, s
-		if title, rest, ok := strings.Cut(s, ":"); ok && !strings.HasPrefix(rest, " ") {
+		if title, rest, ok := strings.Cut(s, ":"); ok && issueTitle.MatchString(title) && !strings.HasPrefix(rest, " ") {
 			text, bare = title+": "+rest, rest
 			if strings.HasPrefix(rest, title) {
 				text = rest
