@@ -157,6 +157,10 @@ func (c simulateCommand) one(ctx context.Context, runtime sandbox.Runtime, t sim
 	if err := simulate.Ready(ctx, container); err != nil {
 		return line, err
 	}
+	// Whether there is a finding is asked while the attack goes on, so that what it does afterwards, such as waiting for an
+	// answer that does not come, does not count as the time to the finding.
+	look.begin(ctx, t.Type, container.Info().ID)
+	defer look.end()
 	result, err := t.Run(ctx, container, target)
 	if err != nil {
 		return line, fmt.Errorf("%s by %s: %w", t.Type, t.Name, err)
@@ -169,15 +173,15 @@ func (c simulateCommand) one(ctx context.Context, runtime sandbox.Runtime, t sim
 		line.Result = "attacked"
 		return line, nil
 	}
-	line.FindingID, err = look.find(ctx, t.Type, container.Info().ID, c.Wait)
+	found, err := look.wait(ctx, c.Wait)
 	if err != nil {
 		return line, err
 	}
-	line.Result = "missed"
-	if line.FindingID != "" {
+	line.Result, line.FindingID = "missed", found.id
+	if found.id != "" {
 		line.Result = "found"
 		if at, ok := result.First(); ok {
-			line.Seconds = time.Since(at).Seconds()
+			line.Seconds = found.at.Sub(at).Seconds()
 		}
 	}
 	return line, nil
@@ -188,7 +192,13 @@ type finder struct {
 	client   *guardduty.Client
 	detector string
 	set      *string
-	list     string // file
+	list     string          // file
+	known    map[string]bool // findings of other containers; of the search that is under way
+
+	// of the search that begin has begun
+	stop   context.CancelFunc
+	result <-chan found
+	done   <-chan struct{}
 }
 
 func newFinder(ctx context.Context, g *globals, target simulate.Target) (*finder, error) {
@@ -197,7 +207,7 @@ func newFinder(ctx context.Context, g *globals, target simulate.Target) (*finder
 	if err != nil {
 		return nil, err
 	}
-	f := &finder{client: clients.GuardDuty, list: filepath.Join(data.Lists(), "simulate-threats.txt")}
+	f := &finder{client: clients.GuardDuty, known: map[string]bool{}, list: filepath.Join(data.Lists(), "simulate-threats.txt")}
 	if f.detector, err = theDetector(ctx, f.client); err != nil {
 		return nil, err
 	}
@@ -226,9 +236,56 @@ func newFinder(ctx context.Context, g *globals, target simulate.Target) (*finder
 	return nil, errors.Join(errors.New("the threat list did not become active"), f.close(ctx))
 }
 
-// find waits for a finding of the type in the container, and returns its id, "" if none came.
-func (f *finder) find(ctx context.Context, findingType, container string, limit time.Duration) (string, error) {
-	deadline := time.Now().Add(limit)
+// found is what a search ended with; id is "" if it was ended before there was a finding.
+type found struct {
+	id  string
+	at  time.Time
+	err error
+}
+
+// begin looks for a finding of the type in the container, until it is found or end is called. A nil finder does nothing.
+func (f *finder) begin(ctx context.Context, findingType, container string) {
+	if f == nil {
+		return
+	}
+	ctx, f.stop = context.WithCancel(ctx)
+	result, done := make(chan found, 1), make(chan struct{})
+	f.result, f.done = result, done
+	go func() {
+		defer close(done)
+		id, err := f.find(ctx, findingType, container)
+		result <- found{id, time.Now(), err}
+	}()
+}
+
+// wait returns what begin has found, or finds within the limit.
+func (f *finder) wait(ctx context.Context, limit time.Duration) (found, error) {
+	var r found
+	select {
+	case r = <-f.result:
+	case <-time.After(limit):
+		f.stop()
+		r = <-f.result
+	}
+	if ctx.Err() != nil {
+		return r, ctx.Err()
+	}
+	if errors.Is(r.err, context.Canceled) {
+		return found{}, nil
+	}
+	return r, r.err
+}
+
+// end ends the search and waits until it has ended.
+func (f *finder) end() {
+	if f != nil {
+		f.stop()
+		<-f.done
+	}
+}
+
+// find returns the id of a finding of the type in the container, as soon as there is one.
+func (f *finder) find(ctx context.Context, findingType, container string) (string, error) {
 	for {
 		list, err := f.client.ListFindings(ctx, &guardduty.ListFindingsInput{
 			DetectorId:      &f.detector,
@@ -238,8 +295,11 @@ func (f *finder) find(ctx context.Context, findingType, container string, limit 
 		if err != nil {
 			return "", fmt.Errorf("listing findings: %w", err)
 		}
-		if len(list.FindingIds) > 0 {
-			got, err := f.client.GetFindings(ctx, &guardduty.GetFindingsInput{DetectorId: &f.detector, FindingIds: list.FindingIds})
+		// A finding never moves to another container, so each is looked at once: asking for all of them all the time would
+		// keep the server from the very events that are waited for.
+		ids := slices.DeleteFunc(list.FindingIds, func(id string) bool { return f.known[id] })
+		if len(ids) > 0 {
+			got, err := f.client.GetFindings(ctx, &guardduty.GetFindingsInput{DetectorId: &f.detector, FindingIds: ids})
 			if err != nil {
 				return "", fmt.Errorf("getting findings: %w", err)
 			}
@@ -259,9 +319,9 @@ func (f *finder) find(ctx context.Context, findingType, container string, limit 
 			if at >= 0 {
 				return aws.ToString(got.Findings[at].Id), nil
 			}
-		}
-		if time.Now().After(deadline) {
-			return "", nil
+			for _, id := range ids {
+				f.known[id] = true
+			}
 		}
 		select {
 		case <-ctx.Done():

@@ -77,6 +77,7 @@ type server struct {
 	mu      sync.Mutex
 	up      bool
 	fail    error
+	hang    bool // Publish answers nothing
 	batches []*event.Batch
 	beats   []link.Heartbeat
 	configs chan link.AgentConfig
@@ -91,9 +92,15 @@ func (s *server) set(up bool, fail error) {
 	s.up, s.fail = up, fail
 }
 
-func (s *server) Publish(_ context.Context, epoch string, sequence uint64, data []byte) error {
+func (s *server) Publish(ctx context.Context, epoch string, sequence uint64, data []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.hang {
+		s.mu.Unlock()
+		<-ctx.Done()
+		s.mu.Lock()
+		return ctx.Err()
+	}
 	if !s.up {
 		return link.ErrNotConnected
 	}
@@ -810,6 +817,35 @@ func TestSpoolWhileTheServerIsAway(t *testing.T) {
 	if left, _ := os.ReadDir(dir); len(left) != 0 {
 		t.Errorf("%d files are left in the spool", len(left))
 	}
+}
+
+// TestServerThatHangs has a server that stays connected but answers nothing, as one whose disk is full: batches must go on
+// into the spool at once, and arrive in their order when the server answers again.
+func TestServerThatHangs(t *testing.T) {
+	b := newBench(t, nil)
+	hang := func(yes bool) {
+		b.server.mu.Lock()
+		defer b.server.mu.Unlock()
+		b.server.hang = yes
+	}
+	hang(true)
+	b.run()
+	const n = 30
+	began := time.Now()
+	for i := range uint32(n) {
+		b.feed(b.record(event.KindConnect, 1002+i, 0))
+		b.wait("the batch is in the spool", func() bool { return b.agent.ledger.spooled.Load() > uint64(i) })
+	}
+	if took := time.Since(began); took > patience+publishTimeout {
+		t.Errorf("%d batches reached the spool in %v: each waited for the server", n, took)
+	}
+	hang(false)
+	for i, ev := range b.got(n) {
+		if ev.Process.PID != 1002+uint32(i) {
+			t.Errorf("event %d is of pid %d", i, ev.Process.PID)
+		}
+	}
+	b.stop()
 }
 
 func TestUnsendableBatchBlocksNothing(t *testing.T) {

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"time"
@@ -10,57 +11,107 @@ import (
 
 const (
 	publishTimeout = 5 * time.Second
+	// patience is how long a batch that is not in the spool may take: nothing behind it moves meanwhile.
+	patience = time.Second
 	// lastPublish is how long a stopping agent goes on sending; the rest stays in the spool.
 	lastPublish = 3 * time.Second
 	retryPause  = 200 * time.Millisecond
 )
 
-// publish brings batches to the server in order, one after the other, until the shipper closes the channel.
+// flight is a batch of the spool on its way to the server.
+type flight struct {
+	segment *segment
+	offset  int64
+	batch   spooled
+	err     chan error
+}
+
+// publish brings batches to the server in order, one after the other, until the shipper closes the channel. With something in
+// the spool, new batches queue up behind it, and they go on doing so while the server takes its time over one: a server that
+// is connected but answers nothing must not make the queue overflow.
 func (a *Agent) publish(stop context.Context) {
 	retry := time.NewTimer(0)
 	defer retry.Stop()
+	var flying *flight
+	var next time.Time // when to try the spool again
 	for {
-		// With something in the spool, new batches queue up behind it.
-		if !a.spool.empty() {
-			retry.Reset(0)
+		if flying == nil && a.spool.empty() {
+			b, ok := <-a.batches
+			if !ok {
+				return
+			}
 			if !a.opts.Link.Connected() {
-				retry.Reset(retryPause)
-			}
-			select {
-			case b, ok := <-a.batches:
-				if !ok {
-					a.drainLast()
-					return
-				}
 				a.keep(b)
-			case <-retry.C:
-				if a.opts.Link.Connected() && !a.sendOldest(stop) {
-					select {
-					case <-time.After(retryPause):
-					case <-stop.Done():
-					}
-				}
+			} else if err := a.send(context.Background(), a.epoch, b, patience); err != nil {
+				a.log.Warn("publishing events; they go to the spool", "err", err)
+				a.keep(b)
 			}
 			continue
 		}
-		b, ok := <-a.batches
-		if !ok {
-			return
+		var again <-chan time.Time
+		var landed <-chan error
+		switch {
+		case flying != nil:
+			landed = flying.err
+		case stop.Err() == nil:
+			retry.Reset(time.Until(next))
+			again = retry.C
 		}
-		if !a.opts.Link.Connected() {
+		select {
+		case b, ok := <-a.batches:
+			if !ok {
+				if flying != nil { // it ends with stop
+					a.land(flying, <-flying.err)
+				}
+				a.drainLast()
+				return
+			}
 			a.keep(b)
-			continue
-		}
-		if err := a.send(context.Background(), a.epoch, b); err != nil {
-			a.log.Warn("publishing events; they go to the spool", "err", err)
-			a.keep(b)
+		case <-again:
+			next = time.Now().Add(retryPause)
+			if a.opts.Link.Connected() {
+				flying = a.launch(stop)
+			}
+		case err := <-landed:
+			if a.land(flying, err) {
+				next = time.Time{}
+			} else {
+				next = time.Now().Add(retryPause)
+			}
+			flying = nil
 		}
 	}
 }
 
+// launch begins to send the spool's oldest batch, which stays there until it has landed. It returns nil if there is none.
+func (a *Agent) launch(ctx context.Context) *flight {
+	r, lost, ok := a.spool.first()
+	a.ledger.spoolLost.Add(lost)
+	if !ok {
+		return nil
+	}
+	r.data = bytes.Clone(r.data) // the spool's own is valid only until something is added to it
+	seg := a.spool.segments[0]
+	f := &flight{segment: seg, offset: seg.offset, batch: r, err: make(chan error, 1)}
+	go func() { f.err <- a.send(ctx, r.epoch, batch{r.sequence, r.events, r.data}, publishTimeout) }()
+	return f
+}
+
+// land takes a batch that was sent out of the spool, and reports whether it was sent. A spool that overflowed meanwhile may
+// have dropped it already; then it counts as dropped although it was sent.
+func (a *Agent) land(f *flight, err error) bool {
+	if err != nil {
+		return false
+	}
+	if s := a.spool; !s.empty() && s.segments[0] == f.segment && f.segment.offset == f.offset {
+		s.advance(f.batch)
+	}
+	return true
+}
+
 // send publishes one batch. One that can never be sent is dropped and counted.
-func (a *Agent) send(ctx context.Context, epoch string, b batch) error {
-	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+func (a *Agent) send(ctx context.Context, epoch string, b batch, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	err := a.opts.Link.Publish(ctx, epoch, b.sequence, b.data)
 	switch {
@@ -99,7 +150,7 @@ func (a *Agent) sendOldest(ctx context.Context) bool {
 	if !ok {
 		return true
 	}
-	if err := a.send(ctx, r.epoch, batch{r.sequence, r.events, r.data}); err != nil {
+	if err := a.send(ctx, r.epoch, batch{r.sequence, r.events, r.data}, publishTimeout); err != nil {
 		return false
 	}
 	a.spool.advance(r)

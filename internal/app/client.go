@@ -2,8 +2,10 @@ package app
 
 import (
 	"encoding/json"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	"github.com/aws/aws-sdk-go-v2/service/guardduty"
@@ -24,6 +26,12 @@ func NewClients(api, region string, keys Credentials) Clients {
 		Region:       region,
 		BaseEndpoint: aws.String(api),
 		Credentials:  credentials.NewStaticCredentialsProvider(keys.AccessKeyID, keys.SecretAccessKey, ""),
+		// The SDK closes a request's body as soon as an answer begins. A server on the same machine answers before the HTTP
+		// client has noticed that it wrote everything, which then fails the call, on a busy machine one in a hundred. The
+		// SDK tries again after up to a second, for a service far away; here there is nothing to wait for.
+		Retryer: func() aws.Retryer {
+			return retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts, o.MaxBackoff = 5, 20*time.Millisecond })
+		},
 	}
 	return Clients{
 		GuardDuty:   guardduty.NewFromConfig(c),

@@ -2,9 +2,13 @@ package mail
 
 import (
 	"encoding/json"
+	"regexp"
 	"strconv"
 	"strings"
 )
+
+// issueTitle is the form of what stands before the text of an issue, such as "Agent exited".
+var issueTitle = regexp.MustCompile(`^[A-Za-z ]{1,60}$`)
 
 // coverageReport describes a change of coverage, or returns nil if detail is none.
 func coverageReport(detail json.RawMessage, account, region string) *report {
@@ -40,12 +44,15 @@ func coverageReport(detail json.RawMessage, account, region string) *report {
 	seen := map[string]bool{}
 	issue := func(s string) {
 		// The event names an issue as "Title:Text", the details as the text alone.
-		text := s
-		if title, rest, ok := strings.Cut(s, ":"); ok && strings.HasPrefix(rest, title) {
-			text = rest
+		text, bare := s, s
+		if title, rest, ok := strings.Cut(s, ":"); ok && issueTitle.MatchString(title) && !strings.HasPrefix(rest, " ") {
+			text, bare = title+": "+rest, rest
+			if strings.HasPrefix(rest, title) {
+				text = rest
+			}
 		}
-		if text = line(text, maxText); text != "" && !seen[text] && len(issues) < 20 {
-			seen[text] = true
+		if text = line(text, maxText); text != "" && !seen[bare] && len(issues) < 20 {
+			seen[bare] = true
 			issues = append(issues, text)
 		}
 	}

@@ -60,6 +60,11 @@ func Open(o Options) (*Sink, error) {
 	if err := os.MkdirAll(o.Folder, 0o700); err != nil {
 		return nil, fmt.Errorf("making the mails' folder: %w", err)
 	}
+	// What a process that was killed was writing is no mail and never will be; whoever sent it sends it again.
+	torn, _ := filepath.Glob(filepath.Join(o.Folder, temporary+"*"))
+	for _, name := range torn {
+		os.Remove(name)
+	}
 	listener, err := net.Listen("tcp", o.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("listening for mails: %w", err)
@@ -168,7 +173,10 @@ func (s *session) Data(r io.Reader) error {
 	return nil
 }
 
-const suffix = ".eml"
+const (
+	suffix    = ".eml"
+	temporary = ".mail-" // begins the name of a file that is being written
+)
 
 // keep writes one mail. Names sort in the order of arrival.
 func (s *Sink) keep(from string, to []string, text []byte) error {
@@ -201,7 +209,7 @@ func (s *Sink) keep(from string, to []string, text []byte) error {
 
 // writeFile makes a file that is complete as soon as it can be seen under its name.
 func writeFile(folder, name string, text []byte) error {
-	f, err := os.CreateTemp(folder, ".mail-*")
+	f, err := os.CreateTemp(folder, temporary+"*")
 	if err != nil {
 		return err
 	}

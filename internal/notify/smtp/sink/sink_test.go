@@ -89,6 +89,12 @@ func TestMailsAreKeptInOrder(t *testing.T) {
 	if list, err := List(folder); err != nil || list != nil {
 		t.Errorf("List of no folder = %v, %v", list, err)
 	}
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(folder, ".mail-torn"), []byte("Subject: half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	s := start(t, Options{Folder: folder, MaxMails: 3, MaxBytes: 2000})
 	for i := range 5 {
 		if err := send(s, fmt.Sprintf("From: A <a@example.org>\r\nTo: b@example.org\r\nSubject: =?utf-8?q?n=C2=BA_%d?=\r\n\r\nhello %d\r\n", i, i)); err != nil {
