@@ -39,8 +39,8 @@ const (
 	whyPackets   = "messages as they leave and reach the socket"
 )
 
-// hookTable lists all hooks of this kernel's architecture.
-func hookTable() []hook {
+// hookTable lists all hooks of this kernel's architecture, with those for 32-bit code if they are asked for.
+func hookTable(compat bool) []hook {
 	only := func(ks ...event.Kind) (set event.Kinds) {
 		for _, k := range ks {
 			set = set.With(k)
@@ -86,6 +86,9 @@ func hookTable() []hook {
 	}
 	for _, c := range exitCalls {
 		hooks = append(hooks, hook{program: "on_" + c.name, kinds: only(c.kind), why: whySyscall, attach: tracepoint("sys_exit_" + c.name)})
+	}
+	if compat {
+		hooks = append(hooks, compatHooks()...)
 	}
 	return hooks
 }
