@@ -9,6 +9,17 @@
 // while events come and backing off to 20 ms, and is woken early only when a ring is a quarter full. A slow sink makes
 // a ring fill; the kernel then drops the new event and counts it per kind and reason, and never blocks the workload.
 //
+// What a kind costs is paid only while it is wanted: its programs are loaded and attached then, and detached afterwards. A call's
+// exit tells both its arguments and how it ended, so that failed attempts are events too. Opens for reading are events for the
+// paths given to [Source.SetReadPaths]; 32-bit x86 code is watched where [Options].Compat asks for it. Operations of io_uring
+// are events of the kinds that they replace.
+//
+// What the kernel leaves behind names a file truly: open, exec, mmap, mprotect, memfd_create, fchmod, chroot, fsmount and
+// move_mount cannot be fooled by a thread that rewrites a path, nor by symbolic links. Rename, link, symlink, unlink, chmod,
+// mount, umount and pivot_root by name, and whatever failed, leave nothing: they are told with the path that stands in the
+// program's memory when the call returns, made absolute by text. A second thread can have rewritten it. Through io_uring these
+// names are the kernel's own copy.
+//
 // What it never does: refuse or change an operation of the workload, send anything, read a file's content, look up
 // containers or users, or parse the DNS messages that it hands over.
 //
