@@ -115,9 +115,9 @@ func (c rulesLintCommand) Run(g *globals) error {
 			return err
 		}
 		fmt.Fprintln(g.out, err)
-		return fmt.Errorf("%d lines to look at in %s", strings.Count(err.Error(), "\n")+1, dir)
+		return fmt.Errorf("%d mistakes in %s", strings.Count(err.Error(), "\n")+1, dir)
 	}
-	_, err = fmt.Fprintf(g.out, "%d rules in %d files: no mistakes\n", len(s.Rules), s.Files)
+	_, err = fmt.Fprintf(g.out, "%d rules and %d exceptions for all rules in %d files: no mistakes\n", len(s.Rules), s.Exceptions(), s.Files)
 	return err
 }
 

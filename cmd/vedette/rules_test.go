@@ -68,8 +68,8 @@ func TestRules(t *testing.T) {
 
 	vedetteRules(t, 0, []string{"Custom:Runtime/Netcat", "HIGH 8", "nc.yaml:2", "Execution:Runtime/ReverseShell", "built in"}, "list", good)
 	vedetteRules(t, 0, []string{`"type": "Custom:Runtime/Netcat"`, `"exec"`}, "list", good, "--output", "json")
-	vedetteRules(t, 0, []string{"1 rules in 1 files: no mistakes"}, "lint", good)
-	vedetteRules(t, 1, []string{"nc.yaml:5:", "rules[0].message: there is no field {process.arg}; did you mean process.args?"}, "lint", bad)
+	vedetteRules(t, 0, []string{"1 rules and 0 exceptions for all rules in 1 files: no mistakes"}, "lint", good)
+	vedetteRules(t, 1, []string{"nc.yaml:5:", "rules[0].message: there is no field {process.arg}; did you mean process.args?", "1 mistakes in "}, "lint", bad)
 	vedetteRules(t, 1, []string{"nc_test.yaml:3:", "tests[0].event: there is no such key; did you mean events?"}, "lint", torn)
 	vedetteRules(t, 1, []string{"no-such-folder"}, "lint", filepath.Join(good, "no-such-folder"))
 	vedetteRules(t, 2, []string{"no folder of rules is configured"}, "lint")

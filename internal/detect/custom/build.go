@@ -21,6 +21,14 @@ type Set struct {
 	muted   atomic.Int64
 }
 
+// Exceptions returns how many exceptions there are that are not of one rule.
+func (s *Set) Exceptions() int {
+	if s.except == nil {
+		return 0
+	}
+	return len(s.except.rows)
+}
+
 // Muted returns how many occurrences were not made since the last call, because a rule made too many.
 func (s *Set) Muted() int64 { return s.muted.Swap(0) }
 
