@@ -23,6 +23,15 @@
 // What it never does: refuse or change an operation of the workload, send anything, read a file's content, look up
 // containers or users, or parse the DNS messages that it hands over.
 //
+// The first packet of a raw or ping socket to a destination counts as a connect, with port 0 where the protocol has none. A connect to a
+// unix socket whose peer is bound under another name than the one that was given (a symbolic link, a bind mount) is delivered
+// twice, once with each name, and counted once.
+//
+// Known limits: an IPv4 or IPv6 connect or bind is reported when it is tried and so never has an errno; packets of packet sockets
+// (AF_PACKET) are not seen, their making is; a DNS message over TCP is seen only as far as it fits one segment; the environment is
+// searched for the loader's variables in its first 16,384 strings; if a second thread swaps the new descriptor for another
+// file opened for writing before the call returns, that file is reported; loading a module is seen only by kernels that can.
+//
 // Kernels: BTF and tracing programs are needed, which means Linux 5.17 or newer with CONFIG_DEBUG_INFO_BTF, and a cgroup v2
 // hierarchy (pure or hybrid) for network events. [Check] says in one line what is missing; [Source.Hooks] lists what was chosen.
 package ebpf

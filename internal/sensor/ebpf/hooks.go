@@ -37,6 +37,8 @@ const (
 	whySyscall   = "exit only: arguments are still in the registers, and entry hooks would add to every system call"
 	whyCgroup    = "sees the kernel's copy of the address, whatever call brought it"
 	whyPackets   = "messages as they leave and reach the socket"
+	whyOut       = "messages as they leave, and packets that no other hook sees: those of raw and ping sockets"
+	whyUring     = "operations of io_uring replace system calls"
 )
 
 // hookTable lists all hooks of this kernel's architecture, with those for 32-bit code if they are asked for.
@@ -58,7 +60,7 @@ func hookTable(compat bool) []hook {
 		{program: bpfProgOnSendmsg6, kinds: network, why: whyCgroup, attach: onCgroup(ebpf.AttachCGroupUDP6Sendmsg)},
 		{program: bpfProgOnBind4, kinds: only(event.KindBind), why: whyCgroup, attach: onCgroup(ebpf.AttachCGroupInet4Bind)},
 		{program: bpfProgOnBind6, kinds: only(event.KindBind), why: whyCgroup, attach: onCgroup(ebpf.AttachCGroupInet6Bind)},
-		{program: bpfProgOnEgress, kinds: only(event.KindDNS), why: whyPackets, attach: onCgroup(ebpf.AttachCGroupInetEgress)},
+		{program: bpfProgOnEgress, kinds: network, why: whyOut, attach: onCgroup(ebpf.AttachCGroupInetEgress)},
 		{program: bpfProgOnIngress, kinds: only(event.KindDNS), why: whyPackets, attach: onCgroup(ebpf.AttachCGroupInetIngress)},
 		{program: bpfProgOnConnect, kinds: only(event.KindConnect), why: whySyscall, attach: tracepoint("sys_exit_connect")},
 		{program: bpfProgOnBind, kinds: only(event.KindBind), why: whySyscall, attach: tracepoint("sys_exit_bind")},
@@ -82,7 +84,7 @@ func hookTable(compat bool) []hook {
 		{bpfProgOnUringSubmit, files, true}, {bpfProgOnUringSubmitOld, files, true}, {bpfProgOnUringComplete, files, false},
 		{bpfProgOnUringSubmitSocket, sockets, true}, {bpfProgOnUringSubmitSocketOld, sockets, true}, {bpfProgOnUringCompleteSocket, sockets, false},
 	} {
-		hooks = append(hooks, hook{program: u.program, kinds: u.kinds, why: "operations of io_uring replace system calls", renamed: u.renamed, attach: tracing})
+		hooks = append(hooks, hook{program: u.program, kinds: u.kinds, why: whyUring, renamed: u.renamed, attach: tracing})
 	}
 	for _, c := range exitCalls {
 		hooks = append(hooks, hook{program: "on_" + c.name, kinds: only(c.kind), why: whySyscall, attach: tracepoint("sys_exit_" + c.name)})

@@ -24,6 +24,7 @@ INLINE bool parse(struct __sk_buff *skb, struct packet *p)
 	u8 next;
 
 	__builtin_memset(p->addresses, 0, sizeof(p->addresses));
+	p->protocol = 0;
 	if (bpf_skb_load_bytes(skb, 0, ip, 20))
 		return false;
 	if (ip[0] >> 4 == 4) {
@@ -52,6 +53,7 @@ INLINE bool parse(struct __sk_buff *skb, struct packet *p)
 		}
 	}
 	p->protocol = next;
+	p->source = p->dest = 0;
 	if (next == IPPROTO_UDP) {
 		if (bpf_skb_load_bytes(skb, off, tcp, 8))
 			return false;
@@ -66,6 +68,48 @@ INLINE bool parse(struct __sk_buff *skb, struct packet *p)
 	p->source = tcp[0] << 8 | tcp[1];
 	p->dest = tcp[2] << 8 | tcp[3];
 	return true;
+}
+
+/*
+ * A packet that a process made itself, with a raw or a ping socket. The first one to a destination counts as a connect: it
+ * is the only sign that the process speaks to it.
+ */
+INLINE void crafted(struct __sk_buff *skb, struct bpf_sock *sk)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	u64 cgroup = bpf_skb_cgroup_id(skb);
+	struct destination d = {};
+	struct socket_record *r;
+	struct packet p;
+	struct sent *s;
+
+	/* The kernel answers from raw sockets of its own, in whatever task was interrupted; they are in the root cgroup. */
+	if (cgroup <= 1 || !task->mm || task->cgroups->dfl_cgrp->kn->id != cgroup)
+		return;
+	parse(skb, &p);
+	if (!p.protocol)
+		return;
+	__builtin_memcpy(d.address, p.addresses + 16, 16);
+	d.port = p.dest;
+	d.pid = bpf_get_current_pid_tgid() >> 32;
+	s = bpf_sk_storage_get(&sents, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!s || sent_already(s, &d))
+		return;
+	r = bpf_ringbuf_reserve(&activity, sizeof(*r), 0);
+	if (!r) {
+		lose(KIND_CONNECT, LOSS_RING);
+		return;
+	}
+	__builtin_memset(&r->ends, 0, sizeof(*r) - sizeof(r->header));
+	r->ends.family = p.family4 ? AF_INET : AF_INET6;
+	r->type = sk->type;
+	r->protocol = p.protocol;
+	__builtin_memcpy(r->ends.local, p.addresses, 16);
+	__builtin_memcpy(r->ends.remote, p.addresses + 16, 16);
+	r->ends.local_port = p.source;
+	r->ends.remote_port = p.dest;
+	fill(&r->header, KIND_CONNECT, sizeof(*r), 0, task);
+	bpf_ringbuf_submit(r, activity_flags());
 }
 
 /* Fills a reserved record but for the payload. */
@@ -195,6 +239,13 @@ INLINE int packet(struct __sk_buff *skb, bool egress)
 SEC("cgroup_skb/egress")
 int on_egress(struct __sk_buff *skb)
 {
+	struct bpf_sock *sk = skb->sk;
+
+	if (sk && wants(KIND_CONNECT) && !is_self()) {
+		sk = bpf_sk_fullsock(sk);
+		if (sk && (sk->type == SOCK_RAW || (sk->type == SOCK_DGRAM && (sk->protocol == IPPROTO_ICMP || sk->protocol == IPPROTO_ICMPV6))))
+			crafted(skb, sk);
+	}
 	return packet(skb, true);
 }
 

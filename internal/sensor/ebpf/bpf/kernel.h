@@ -463,10 +463,13 @@ struct pt_regs {
 #define AF_INET 2
 #define AF_INET6 10
 #define AF_NETLINK 16
+#define SOCK_DGRAM 2
 #define SOCK_RAW 3
 #define SOCK_PACKET 10
+#define IPPROTO_ICMP 1
 #define IPPROTO_TCP 6
 #define IPPROTO_UDP 17
+#define IPPROTO_ICMPV6 58
 
 #define S_IFMT 0170000
 #define S_ISUID 0004000

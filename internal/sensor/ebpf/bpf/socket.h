@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * Connect and bind. IPv4 and IPv6 come from the cgroup's socket hooks: they see the kernel's own copy of the address, also for TCP fast
- * open, for datagrams sent without connecting and for calls through io_uring. Unix sockets come from the system calls' exits.
+ * open, for datagrams sent without connecting and for calls through io_uring. Unix sockets come from the system calls' exits and
+ * from io_uring's completions (uring.h). Raw and ping sockets send without any such hook; their packets are looked at (dns.h).
  */
 #pragma once
 #include "path.h"
@@ -128,13 +129,28 @@ INLINE int connecting(struct bpf_sock_addr *ctx, u16 family)
 	return 1;
 }
 
+/* Whether the destination is among the last ones; it is from now on. */
+INLINE bool sent_already(struct sent *s, struct destination *d)
+{
+	u64 *a = (u64 *)d, *b;
+	u32 i;
+
+#pragma unroll
+	for (i = 0; i < SENT_MAX; i++) {
+		b = (u64 *)&s->to[i];
+		if (a[0] == b[0] && a[1] == b[1] && a[2] == b[2])
+			return true;
+	}
+	i = s->next++ & (SENT_MAX - 1);
+	s->to[i] = *d;
+	return false;
+}
+
 INLINE bool sent_before(struct bpf_sock_addr *ctx, u16 family)
 {
 	struct bpf_sock *sk = ctx->sk;
 	struct destination d = {};
 	struct sent *s;
-	u64 *a = (u64 *)&d, *b;
-	u32 i;
 
 	if (!sk)
 		return false;
@@ -144,15 +160,7 @@ INLINE bool sent_before(struct bpf_sock_addr *ctx, u16 family)
 	user_address(ctx, family, d.address);
 	d.port = ctx->user_port;
 	d.pid = bpf_get_current_pid_tgid() >> 32;
-#pragma unroll
-	for (i = 0; i < SENT_MAX; i++) {
-		b = (u64 *)&s->to[i];
-		if (a[0] == b[0] && a[1] == b[1] && a[2] == b[2])
-			return true;
-	}
-	i = s->next++ & (SENT_MAX - 1);
-	s->to[i] = d;
-	return false;
+	return sent_already(s, &d);
 }
 
 INLINE int sending(struct bpf_sock_addr *ctx, u16 family)
