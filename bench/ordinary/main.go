@@ -63,7 +63,7 @@ func parse(args []string) (options, error) {
 	flags.BoolVar(&o.short, "short", false, "only the work that takes seconds, as in CI")
 	flags.BoolVar(&o.all, "all-findings", false, "count every finding, also about what this command did not start")
 	flags.StringVar(&o.runtime, "runtime", "native", "how to make containers: docker or native")
-	flags.DurationVar(&o.settle, "settle", 2*time.Second, "how long the program may take to digest what a workload did")
+	flags.DurationVar(&o.settle, "settle", time.Second, "how long the program may take to digest what a workload did")
 	flags.StringVar(&o.output, "output", "table", "table or json")
 	flags.StringVar(&o.subject.Binary, "vedette", "", "the program to test, for {vedette}; built if not given")
 	flags.StringVar(&o.subject.Command, "command", subject.DefaultCommand, "how to run it")
@@ -122,6 +122,9 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
+	if err := os.Chmod(folder, 0o711); err != nil { // Some work is done by ordinary users.
+		return err
+	}
 	if o.subject.Binary == "" {
 		if o.subject.Binary, err = subject.Build(ctx, "cmd/vedette", folder); err != nil {
 			return err

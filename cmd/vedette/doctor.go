@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -82,6 +83,7 @@ func (c doctorCommand) Run(ctx context.Context, g *globals) error {
 	if !c.NoHooks && d.Checks[0].State == "ok" {
 		d.hooks()
 	}
+	d.space(g.config.Data)
 	d.server(ctx, app.Data(g.config.Data), time.Now())
 	if c.Output == "json" {
 		if err := printJSON(g.out, d); err != nil {
@@ -162,6 +164,31 @@ func (d *diagnosis) hooks() {
 		return
 	}
 	d.add("hooks", "ok", "%d of %d hooks work, and every kind of event is seen", works, len(d.Hooks))
+}
+
+// littleSpace is how much room for streams and spools is too little.
+const littleSpace = 256 << 20
+
+// space looks at the disk that the data folder is on, or will be.
+func (d *diagnosis) space(folder string) {
+	dir := folder
+	for {
+		if _, err := os.Stat(dir); err == nil || dir == filepath.Dir(dir) {
+			break
+		}
+		dir = filepath.Dir(dir)
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		d.add("disk", "note", "%s: %v", dir, err)
+		return
+	}
+	free := st.Bavail * uint64(st.Bsize)
+	if free < littleSpace {
+		d.add("disk", "bad", "only %d MiB are free for %s: events are lost when it is full", free>>20, folder)
+		return
+	}
+	d.add("disk", "ok", "%d MiB are free for %s", free>>20, folder)
 }
 
 func kindNames(s event.Kinds) (names []string) {

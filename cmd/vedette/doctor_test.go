@@ -112,6 +112,18 @@ other 1
 	}
 }
 
+func TestDoctorLooksAtTheDisk(t *testing.T) {
+	var d diagnosis
+	d.space(filepath.Join(t.TempDir(), "not", "yet", "there"))
+	d.space("/proc/1") // a file system without any room
+	if d.Checks[0].State == "" || !strings.Contains(d.Checks[0].Text, "MiB are free for ") || !strings.Contains(d.Checks[0].Text, "there") {
+		t.Errorf("a folder to be made: %+v", d.Checks[0])
+	}
+	if d.Checks[1].State != "bad" || !strings.Contains(d.Checks[1].Text, "only 0 MiB") {
+		t.Errorf("a full disk: %+v", d.Checks[1])
+	}
+}
+
 func TestDoctorWithoutAServer(t *testing.T) {
 	code, out, _ := vedette(t, "doctor", "--no-hooks", "--output", "json")
 	var d diagnosis

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"vedette.dev/vedette/internal/detect/custom"
@@ -114,9 +115,9 @@ func (c rulesLintCommand) Run(g *globals) error {
 			return err
 		}
 		fmt.Fprintln(g.out, err)
-		return fmt.Errorf("%d lines to look at in %s", strings.Count(err.Error(), "\n")+1, dir)
+		return fmt.Errorf("%d mistakes in %s", strings.Count(err.Error(), "\n")+1, dir)
 	}
-	_, err = fmt.Fprintf(g.out, "%d rules in %d files: no mistakes\n", len(s.Rules), s.Files)
+	_, err = fmt.Fprintf(g.out, "%d rules and %d exceptions for all rules in %d files: no mistakes\n", len(s.Rules), s.Exceptions(), s.Files)
 	return err
 }
 
@@ -126,7 +127,7 @@ func isFile(path string) bool {
 }
 
 type rulesTestCommand struct {
-	Dir     string `arg:"" optional:"" type:"path" help:"Folder with rules and tests (default: the configured one)."`
+	Dir     string `arg:"" optional:"" type:"path" help:"Folder with rules and tests, or one file of rules (default: the configured folder)."`
 	Verbose bool   `short:"l" name:"list" help:"Name the tests that pass too."`
 }
 
@@ -138,7 +139,14 @@ func (c rulesTestCommand) Run(g *globals) error {
 	if _, err := custom.Load(dir); err != nil {
 		return err
 	}
-	cases, err := custom.LoadCases(dir)
+	tests := dir
+	if isFile(dir) { // its tests stand beside it
+		ext := filepath.Ext(dir)
+		if tests = strings.TrimSuffix(dir, ext) + "_test" + ext; !isFile(tests) {
+			return fmt.Errorf("%s has no tests: they would stand in %s", dir, tests)
+		}
+	}
+	cases, err := custom.LoadCases(tests)
 	if err != nil {
 		return err
 	}

@@ -156,7 +156,7 @@ func New(opts Options) (*Agent, error) {
 		a.log.Warn("the spool has files with a damaged end; what follows the damage is lost", "files", torn)
 	}
 	if opts.Registerer != nil {
-		if err := opts.Registerer.Register(newCollector(&a.ledger, opts.Source)); err != nil {
+		if err := opts.Registerer.Register(newCollector(&a.ledger, opts.Source, a.queue)); err != nil {
 			return nil, fmt.Errorf("registering metrics: %w", err)
 		}
 	}

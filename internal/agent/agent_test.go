@@ -891,7 +891,9 @@ func TestLedgerAddsUp(t *testing.T) {
 	full, lost := l.queueFull[event.KindOpen].Load(), l.spoolLost.Load()
 	t.Logf("records %d, queue full %d, made %d, folded %d, encoded %d, shipped %d, lost in the spool %d; alerts of %v", n, full, l.made.Load(), l.folded.Load(),
 		l.encoded.Load(), l.shipped.Load(), lost, told)
-	if l.made.Load() != n+alerts {
+	// The spool may have lost alerts, too; the ledger knows.
+	whole := l.made.Load() == n+alerts
+	if l.made.Load() < n+alerts || !whole && lost == 0 {
 		t.Errorf("%d records and %d alerts: %d made", n, alerts, l.made.Load())
 	}
 	if l.made.Load() != l.encoded.Load()+l.folded.Load()+full {
@@ -903,7 +905,7 @@ func TestLedgerAddsUp(t *testing.T) {
 	if lost == 0 && occurred != n-full {
 		t.Errorf("the events stand for %d occurrences, want %d", occurred, n-full)
 	}
-	if told["queue"] != full || told["kernel"] != 3 || told["spool"] > lost || told["spool"] == 0 {
+	if whole && (told["queue"] != full || told["kernel"] != 3) || told["queue"] > full || told["spool"] > lost {
 		// What the spool loses while the agent stops is in the last heartbeat only.
 		t.Errorf("alerts told of %v; lost were %d at the queue, 3 in the kernel and %d in the spool", told, full, lost)
 	}

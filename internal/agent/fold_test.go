@@ -261,4 +261,20 @@ func TestLossRaisesAnAlert(t *testing.T) {
 	if n := b.agent.ledger.queueFull[event.KindOpen].Load(); n != 10_000-128+1 {
 		t.Errorf("%d opens dropped", n)
 	}
+	if last := b.server.beats[len(b.server.beats)-1]; last.Counters["container.web_id.dropped"] != 10_000-128+1 {
+		t.Errorf("the last heartbeat says %v", last.Counters)
+	}
+}
+
+func TestNamesOfContainersInCounters(t *testing.T) {
+	for key, want := range map[string]string{
+		"":                                    "host",
+		strings.Repeat("ab", 32):              "abababababab",
+		"/system.slice/Docker.service":        "_system_slice_docker_service",
+		"/x\n\xff/" + strings.Repeat("y", 40): strings.Repeat("y", 32),
+	} {
+		if got := plain(key); got != want {
+			t.Errorf("%q: %s, want %s", key, got, want)
+		}
+	}
 }

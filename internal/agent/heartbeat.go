@@ -30,7 +30,7 @@ func (a *Agent) sendHeartbeat(stopping bool) {
 	hb := link.Heartbeat{
 		AgentID: a.opts.Link.AgentID(), Epoch: a.epoch, Version: a.opts.Version, Hostname: a.host.Name, Kernel: a.host.Kernel, Arch: a.host.Arch,
 		StartedAt: a.started, Time: time.Now().UTC(), Scope: a.scope(), Stopping: stopping,
-		Workloads: a.workloads(), Counters: a.ledger.counters(a.opts.Source.Stats()),
+		Workloads: a.workloads(), Counters: a.ledger.counters(a.opts.Source.Stats(), a.queue),
 	}
 	if err := a.opts.Link.Heartbeat(hb); err != nil {
 		a.log.Debug("heartbeat", "err", err) // The next one says the same.

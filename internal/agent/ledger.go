@@ -1,6 +1,9 @@
 package agent
 
 import (
+	"cmp"
+	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -39,8 +42,11 @@ type ledger struct {
 	held       atomic.Uint64                  // events shipped before their lookups were done
 }
 
+// maxNamed is how many containers' drops a heartbeat names.
+const maxNamed = 16
+
 // counters returns the ledger for a heartbeat. Zero counts of drops are left out.
-func (l *ledger) counters(stats sensor.Stats) map[string]uint64 {
+func (l *ledger) counters(stats sensor.Stats, q *queue) map[string]uint64 {
 	m := map[string]uint64{
 		"events.made": l.made.Load(), "events.folded": l.folded.Load(), "events.encoded": l.encoded.Load(), "events.shipped": l.shipped.Load(),
 		"events.spooled": l.spooling.Load(), "batches.stored": l.batches.Load(), "batches.spooled": l.spooled.Load(),
@@ -65,18 +71,52 @@ func (l *ledger) counters(stats sensor.Stats) map[string]uint64 {
 	set("dns.malformed", l.malformed.Load())
 	set("executables.unhashed", l.unhashed.Load())
 	set("events.incomplete", l.held.Load())
+
+	// Whose events the queue has dropped: the containers that lost most.
+	type loss struct {
+		name string
+		n    uint64
+	}
+	var list []loss
+	q.lost(func(key string, t *toll, total uint64) {
+		if t != nil {
+			list = append(list, loss{"container." + plain(key) + ".dropped", total})
+		}
+	})
+	slices.SortFunc(list, func(x, y loss) int { return cmp.Or(cmp.Compare(y.n, x.n), cmp.Compare(x.name, y.name)) })
+	for _, x := range list[:min(len(list), maxNamed)] {
+		m[x.name] += x.n
+	}
 	return m
+}
+
+// plain makes the name of a counter of a container's id or cgroup: short, and without anything but letters, digits and _.
+func plain(key string) string {
+	if key == "" {
+		return "host"
+	}
+	b := []byte(strings.ToLower(key[max(0, len(key)-32):]))
+	if len(key) == 64 { // an id, which people know by its beginning
+		b = []byte(key[:12])
+	}
+	for i, c := range b {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') {
+			b[i] = '_'
+		}
+	}
+	return string(b)
 }
 
 // collector shows the ledger to Prometheus under the same names as the heartbeat does.
 type collector struct {
 	ledger *ledger
 	source sensor.Source
+	queue  *queue
 	desc   *prometheus.Desc
 }
 
-func newCollector(l *ledger, s sensor.Source) *collector {
-	return &collector{l, s, prometheus.NewDesc("vedette_agent_ledger_total", "The agent's loss ledger, by counter.", []string{"counter"}, nil)}
+func newCollector(l *ledger, s sensor.Source, q *queue) *collector {
+	return &collector{l, s, q, prometheus.NewDesc("vedette_agent_ledger_total", "The agent's loss ledger, by counter.", []string{"counter"}, nil)}
 }
 
 // Describe implements [prometheus.Collector].
@@ -84,7 +124,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) { ch <- c.desc }
 
 // Collect implements [prometheus.Collector].
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
-	for name, v := range c.ledger.counters(c.source.Stats()) {
+	for name, v := range c.ledger.counters(c.source.Stats(), c.queue) {
 		ch <- prometheus.MustNewConstMetric(c.desc, prometheus.CounterValue, float64(v), name)
 	}
 }

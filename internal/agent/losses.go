@@ -45,8 +45,12 @@ func newLosses(t *table) *losses {
 	return &losses{self: s}
 }
 
-// tell makes the alerts that are due, or at the end of the agent all.
+// tell makes the alerts that are due, or at the end of the agent all. While the server is away, alerts would only wait in the
+// spool, where they may be lost themselves.
 func (l *losses) tell(a *Agent, last bool) {
+	if !last && !a.opts.Link.Connected() {
+		return
+	}
 	now := time.Now()
 	var dropped uint64
 	for _, n := range a.opts.Source.Stats().Dropped {

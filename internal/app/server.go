@@ -59,6 +59,7 @@ type Server struct {
 	topics    *sns.Service
 	bus       *bus.Bus
 	sets      *intel.Sets
+	feeds     *intel.Feeds
 	engine    *detect.Engine
 	custom    *custom.Rules // nil unless configured
 	ingest    *ingest.Ingester
@@ -187,6 +188,16 @@ func (s *Server) openDetection(ctx context.Context, c config.Config, data Data) 
 	if s.sets, err = intel.OpenSets(ctx, intel.SetsOptions{Store: s.db, Lists: lists, Folder: data.Lists(), Folders: c.Lists.Folders, Log: s.log}); err != nil {
 		return fmt.Errorf("opening the threat lists: %w", err)
 	}
+	feeds := make([]intel.Feed, len(c.Lists.Feeds))
+	for i, feed := range c.Lists.Feeds {
+		feeds[i] = intel.Feed(feed)
+	}
+	s.feeds, err = intel.OpenFeeds(ctx, intel.FeedsOptions{
+		Store: s.db, Lists: lists, Folder: data.Lists(), Feeds: feeds, Log: s.log, Registry: s.metrics,
+	})
+	if err != nil {
+		return fmt.Errorf("lists.feeds: %w", err)
+	}
 	if s.engine, err = detect.New(detect.Options{Rules: rules.All(), Lists: lists, Registry: s.metrics}); err != nil {
 		return fmt.Errorf("compiling the rules: %w", err)
 	}
@@ -265,6 +276,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	})
 	part("ingest", s.ingest.Run)
 	part("threat lists", s.sets.Run)
+	part("feeds", s.feeds.Run)
 	if s.custom != nil {
 		part("rules", s.custom.Run)
 	}

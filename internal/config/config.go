@@ -78,6 +78,16 @@ type Inventory struct {
 // Lists says where lists of threats and of what is trusted may come from.
 type Lists struct {
 	Folders []string `yaml:"folders"` // whose files a location may name, beside those of DATA/lists
+	Feeds   []Feed   `yaml:"feeds"`   // lists that refresh themselves
+}
+
+// Feed is a list that refreshes itself. What is wrong with one is said when the server opens it.
+type Feed struct {
+	Name     string        `yaml:"name"`     // shown in findings
+	URL      string        `yaml:"url"`      // http or https
+	Format   string        `yaml:"format"`   // TXT (the default), STIX, OTX_CSV, ALIEN_VAULT, PROOF_POINT or FIRE_EYE
+	Category string        `yaml:"category"` // what its entries are (docs/lists.md); command-and-control unless told otherwise
+	Every    time.Duration `yaml:"every"`    // 1h unless told otherwise
 }
 
 // Default returns the configuration used where nothing is said.

@@ -109,7 +109,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	s := &story{
-		printer: printer{w: o.Out}, options: o, service: service, data: data,
+		printer: printer{w: o.Out}, options: o, service: service, lists: app.Data(c.Data).Lists(),
 		clients: app.NewClients(at.API, at.Region, keys),
 	}
 	fmt.Fprintf(o.Out, "   ✓ server listens at %s, agents connect to %s, containers by %s (%s)\n", at.API, at.Link, runtime.Name(), round(time.Since(began0)))

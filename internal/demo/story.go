@@ -52,7 +52,7 @@ type story struct {
 	detector string
 	topic    string
 	task     *task
-	data     string // the demo's folder
+	lists    string // the folder of lists that the server may read
 }
 
 func (s *story) enable(ctx context.Context) error {
@@ -239,7 +239,7 @@ func (s *story) agentRuns() error {
 func (s *story) attacked(ctx context.Context) error {
 	s.heading("Attacked", "inside the container, real processes do what attackers do")
 	// An address that is reserved for documentation, on a list made for the demo.
-	list := filepath.Join(s.data, "lists", "demo-threats.txt")
+	list := filepath.Join(s.lists, "demo-threats.txt")
 	text := "# Addresses of the demo's command-and-control server (RFC 5737).\n" + threatAddress + "\n"
 	if err := os.WriteFile(list, []byte(text), 0o600); err != nil {
 		return fmt.Errorf("writing the threat list: %w", err)

@@ -85,6 +85,29 @@ func (e *Engine) event(set *ruleSet, ev *event.Event, host finding.Host, emit fu
 		occ := e.occurrence(rule, &e.match)
 		e.metrics.occurrences.WithLabelValues(rule.Type).Inc()
 		emit(occ)
+		if rule.After == nil {
+			e.after(set, ev, host, occ, emit)
+		}
+	}
+}
+
+// after tells the rules that correlate of an occurrence.
+func (e *Engine) after(set *ruleSet, ev *event.Event, host finding.Host, occ *finding.Occurrence, emit func(*finding.Occurrence)) {
+	for i := range set.rules {
+		rule := &set.rules[i]
+		if rule.After == nil {
+			continue
+		}
+		e.match = Match{Event: ev, Host: host, Facts: &e.facts, Process: ev.Process}
+		if !rule.After(&e.match, occ) {
+			continue
+		}
+		if set.except != nil && set.except(rule.Type, &e.match) {
+			e.metrics.excepted.Inc()
+			continue
+		}
+		e.metrics.occurrences.WithLabelValues(rule.Type).Inc()
+		emit(e.occurrence(rule, &e.match))
 	}
 }
 

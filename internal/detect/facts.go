@@ -31,6 +31,7 @@ const (
 	factHostName
 	factAnswerCategory
 	factCommandName
+	factSensitive
 )
 
 var facts = []Fact{
@@ -44,6 +45,8 @@ var facts = []Fact{
 	factAnswerCategory: {"dns.answerCategory", "string", "The categories of the threat lists that hold an address in the answer.", `"black-hole"`},
 
 	factCommandName: {"command.name", "string", "The names of the programs that the command line of an exec runs: wrappers such as sudo and busybox taken off, the text of sh -c and the like read, quotes and encodings resolved.", `"curl"`},
+
+	factSensitive: {"file.sensitive", "string", "What the file that is written, renamed, linked or removed decides: persistence (what starts, who may log in), privilege-escalation (who may become root) or defense-evasion (what is recorded).", `"persistence"`},
 }
 
 // FactList returns the facts, in the order of their numbers.
@@ -175,6 +178,10 @@ func (f *Facts) AppendValues(dst []pattern.Value, field int) []pattern.Value {
 			if name := f.commands[i].Name; name != "" {
 				dst = append(dst, pattern.StringValue(name))
 			}
+		}
+	case factSensitive:
+		if c, _, _ := Sensitive(f.event); c != "" {
+			return append(dst, pattern.StringValue(c))
 		}
 	case factAnswerCategory:
 		for _, l := range f.AnswerListed() {

@@ -18,6 +18,9 @@ type Rule struct {
 	// Detect looks at one event and reports whether it is a finding. If so it has filled what m says about it. It must not
 	// keep m or anything that m points to.
 	Detect func(m *Match) bool
+	// After, where a rule has one, is told of each occurrence of the other rules, at the event that it was found in, and reports
+	// whether that makes a finding of what the rule has seen before. It fills in m as Detect does, and must not keep occ.
+	After func(m *Match, occ *finding.Occurrence) bool
 }
 
 // Match is an event that a rule's pattern let through, and what the rule says about it. Engine fills in whatever the rule

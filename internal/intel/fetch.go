@@ -30,6 +30,16 @@ type sources struct {
 	folders []string
 }
 
+// newClient returns a client that follows a few redirects.
+func newClient() *http.Client {
+	return &http.Client{CheckRedirect: func(req *http.Request, via []*http.Request) error {
+		if len(via) >= 5 || req.URL.Scheme != "http" && req.URL.Scheme != "https" {
+			return errors.New("too many redirects")
+		}
+		return nil
+	}}
+}
+
 // check says early what fetch could only say later.
 func (s sources) check(location string) (*url.URL, error) {
 	u, err := url.Parse(location)

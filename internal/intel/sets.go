@@ -131,12 +131,7 @@ type Sets struct {
 // OpenSets puts the sets that are in use into the lists, from their copies. Run does the rest.
 func OpenSets(ctx context.Context, o SetsOptions) (*Sets, error) {
 	if o.Client == nil {
-		o.Client = &http.Client{CheckRedirect: func(req *http.Request, via []*http.Request) error {
-			if len(via) >= 5 || req.URL.Scheme != "http" && req.URL.Scheme != "https" {
-				return errors.New("too many redirects")
-			}
-			return nil
-		}}
+		o.Client = newClient()
 	}
 	if o.Now == nil {
 		o.Now = time.Now

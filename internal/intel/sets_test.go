@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -290,6 +291,87 @@ func TestSetSources(t *testing.T) {
 	}
 	if left, err := filepath.Glob(filepath.Join(b.folder, "*.new")); err != nil || len(left) > 0 {
 		t.Errorf("left over: %v, %v", left, err)
+	}
+}
+
+// TestFilesOutsideTheFolders checks that no way leads from a location to other files of the server.
+func TestFilesOutsideTheFolders(t *testing.T) {
+	b := newBench(t)
+	outside := filepath.Join(t.TempDir(), "secret.txt")
+	if err := os.WriteFile(outside, []byte("192.0.2.1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(outside, filepath.Join(b.files, "link")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Dir(outside), filepath.Join(b.files, "folder")); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(filepath.Join(b.files, "fifo"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, details := range map[string]string{"link": "escapes", "folder/secret.txt": "escapes", "fifo": "no regular file"} {
+		set := b.create(name, "file://"+b.files+"/"+name)
+		if set.Status != StatusError || !strings.Contains(set.ErrorDetails, details) {
+			t.Errorf("%s: %s, %q; want %q", name, set.Status, set.ErrorDetails, details)
+		}
+	}
+	if b.listed("192.0.2.1") {
+		t.Error("a file outside was read")
+	}
+	// A link that stays inside is fine.
+	b.write("good.txt", "192.0.2.1\n")
+	if err := os.Symlink("good.txt", filepath.Join(b.files, "alias")); err != nil {
+		t.Fatal(err)
+	}
+	if set := b.create("alias", "file://"+b.files+"/alias"); set.Status != StatusActive {
+		t.Errorf("%+v", set)
+	}
+}
+
+// TestTrustedWins checks that what is trusted is on no list, whatever order the sets come in.
+func TestTrustedWins(t *testing.T) {
+	b := newBench(t)
+	threats := b.createAs(ThreatEntitySet, "threats", FormatTXT, b.write("threats", "192.0.2.0/24\nevil.example\n"+aHash+"\n"), map[string]string{CategoryTag: Miner})
+	trusted := b.createAs(TrustedEntitySet, "trusted", FormatTXT, b.write("trusted", "192.0.2.7\nok.evil.example\n"), nil)
+	if threats.Status != StatusActive || threats.Entries != 3 || trusted.Status != StatusActive {
+		t.Fatalf("%+v, %+v", threats, trusted)
+	}
+	for _, c := range []struct {
+		address, name   string
+		listed, trusted bool
+	}{
+		{"192.0.2.1", "evil.example", true, false}, {"192.0.2.7", "a.OK.evil.example.", false, true}, {"::ffff:192.0.2.7", "ok.evil.example", false, true},
+		{"192.0.3.1", "example", false, false},
+	} {
+		a := netip.MustParseAddr(c.address)
+		if holds(b.lists, c.address) != c.listed || b.lists.TrustedAddress(a) != c.trusted {
+			t.Errorf("%s: listed %v, trusted %v", a, !c.listed, b.lists.TrustedAddress(a))
+		}
+		if holds(b.lists, c.name) != c.listed || b.lists.TrustedDomain(c.name) != c.trusted {
+			t.Errorf("%s: listed %v, trusted %v", c.name, !c.listed, b.lists.TrustedDomain(c.name))
+		}
+	}
+	if got := b.lists.File(nil, aHash); len(got) != 1 || got[0].Category != Miner {
+		t.Errorf("%v", got)
+	}
+	if got := b.lists.Address(nil, netip.MustParseAddr("192.0.2.1")); got[0].Category != CommandAndControl {
+		t.Errorf("%v", got[0])
+	}
+	// All of it is there after a restart.
+	b.close()
+	b.open()
+	if !holds(b.lists, "evil.example") || holds(b.lists, "ok.evil.example") || len(b.lists.File(nil, aHash)) != 1 {
+		t.Error("sets are lost")
+	}
+	var invalid *InvalidError
+	_, err := b.sets.Create(t.Context(), Set{Kind: IPSet, Name: "x", Format: FormatTXT, Location: "http://x", Tags: map[string]string{CategoryTag: Miner}}, false)
+	if !errors.As(err, &invalid) || !strings.Contains(invalid.Reason, "no category") {
+		t.Errorf("%v", err)
+	}
+	_, err = b.sets.Create(t.Context(), Set{Kind: ThreatIntelSet, Name: "x", Format: FormatTXT, Location: "http://x", Tags: map[string]string{CategoryTag: Miner}}, false)
+	if !errors.As(err, &invalid) || !strings.Contains(invalid.Reason, "must be one of command-and-control") {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -22,6 +22,7 @@ func intrusions() []Reproduction {
 			act("map", "mmap(2) of the file as executable, without the loader", "library", "map", "/tmp/vedette.plugin").evading("the loader and the file's name"),
 			act("rename", "written under another name, then renamed, and LD_PRELOAD", "library", "rename", "/usr/local/lib/libvedette.so"),
 			act("preload-file", "/etc/ld.so.preload", "library", "preload-file", "/usr/local/lib/libhook.so").evading("the environment"),
+			act("removed", "LD_PRELOAD of a file that is removed at once", "library", "removed", "/tmp/libonce.so").evading("the file"),
 			act("protect", "mmap(2) for reading, mprotect(2) as executable", "library", "protect", "/tmp/vedette.data").evading("mmap(2)"),
 			act("memory", "a file on a memory file system, which is no layer of the image", "library", "preload", memoryFolder+"/libvedette.so").evading("the root file system's layers"),
 		}},

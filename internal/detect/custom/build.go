@@ -21,6 +21,14 @@ type Set struct {
 	muted   atomic.Int64
 }
 
+// Exceptions returns how many exceptions there are that are not of one rule.
+func (s *Set) Exceptions() int {
+	if s.except == nil {
+		return 0
+	}
+	return len(s.except.rows)
+}
+
 // Muted returns how many occurrences were not made since the last call, because a rule made too many.
 func (s *Set) Muted() int64 { return s.muted.Swap(0) }
 
@@ -49,6 +57,9 @@ func (s *Set) Extra(previous *Set) detect.Extra {
 		if r.state == nil {
 			r.state = newState()
 			r.state.limit = share
+			if t := r.threshold; t != nil && t.distinct >= 0 && t.count > exact {
+				r.state.limit = max(minShare, share*exact/int(t.count)) // its groups are larger
+			}
 		}
 		// The last step comes first, so that one event cannot be two steps that follow each other.
 		for i := len(r.steps) - 1; i >= 0; i-- {
@@ -89,7 +100,12 @@ func (s *Set) detect(r *Rule, i int) func(m *detect.Match) bool {
 			r.state.forget(key)
 		case r.threshold != nil:
 			key := r.state.key(m.Facts, r.steps[0].by, &s.scratch)
-			total = r.state.group(key, true).add(r.threshold, m.Event.Time, total)
+			g := r.state.group(key, true)
+			if r.threshold.distinct < 0 {
+				total = g.add(r.threshold, m.Event.Time, total)
+			} else if total = s.distinct(r, g, m); total == 0 {
+				return false // the event does not have the field
+			}
 			if total < r.threshold.count {
 				return false
 			}
@@ -111,6 +127,15 @@ func (s *Set) detect(r *Rule, i int) func(m *detect.Match) bool {
 		describeAction(m)
 		return true
 	}
+}
+
+// distinct notes the values that an event has in the field whose different values count, and returns how many there are.
+func (s *Set) distinct(r *Rule, g *group, m *detect.Match) (n int64) {
+	s.scratch = m.Facts.AppendValues(s.scratch[:0], r.threshold.distinct)
+	for _, v := range s.scratch {
+		n = g.see(r.threshold, m.Event.Time, r.state.hash(v))
+	}
+	return n
 }
 
 // split gives each step its values out of a chain's.

@@ -5,7 +5,7 @@
 // comes out: a [Set] and every mistake with its file, line, column and field. [Open] keeps an engine's extra rules equal to a
 // folder while files change; after a mistake the last good set stays.
 //
-// A Set is immutable, but the rules made of it hold state that belongs to the engine's goroutine. State is bounded: a rule
+// A Set belongs to one engine: the rules made of it hold state and scratch memory of that engine's goroutine. State is bounded: a rule
 // remembers at most a few thousand groups, the longest unused is forgotten first, and a rule that fires without end is muted
 // until the minute is over (see maxPerMinute). Rules whose definition did not change keep their state when a folder is read
 // again.

@@ -107,7 +107,7 @@ tests:
 
 func TestLargeThresholdsAreCountedInSlices(t *testing.T) {
 	g := &group{}
-	th := &threshold{count: 1000, within: 320e9}
+	th := &threshold{count: 1000, within: 320e9, distinct: -1}
 	var sum int64
 	for i := range int64(999) {
 		sum = g.add(th, 1e18+i*3e8, 1)
@@ -125,6 +125,65 @@ func TestLargeThresholdsAreCountedInSlices(t *testing.T) {
 	}
 	if sum = g.add(th, 5e17, 1); sum != 1 {
 		t.Errorf("%d counted after a jump back", sum)
+	}
+}
+
+func TestDistinct(t *testing.T) {
+	const rules = `
+rules:
+  - name: PortScan
+    severity: medium
+    pattern: {kind: [connect], connect: {remote: {port: [{exists: true}]}}}
+    threshold: {count: 4, within: 10s, by: [container.id, connect.remote.ip], distinct: connect.remote.port}
+    message: "{count} ports of {connect.remote.ip}"
+  - name: ManyAnswers
+    severity: low
+    pattern: {kind: [dns]}
+    threshold: {count: 3, within: 10s, distinct: dns.answers}
+`
+	if wrong := runCases(t, rules, `
+tests:
+  - name: the same port again does not count
+    events:
+      - {repeat: 3, kind: connect, connect: {remote: {ip: 10.0.0.1, port: 1}}}
+      - {repeat: 3, kind: connect, connect: {remote: {ip: 10.0.0.1, port: 2}}}
+      - {repeat: 3, kind: connect, connect: {remote: {ip: 10.0.0.1, port: 3}}}
+    findings: []
+  - name: four ports
+    events:
+      - {kind: connect, connect: {remote: {ip: 10.0.0.1, port: 1}}}
+      - {kind: connect, connect: {remote: {ip: 10.0.0.2, port: 2}}}
+      - {kind: connect, connect: {remote: {ip: 10.0.0.1, port: 2}}}
+      - {kind: connect, connect: {remote: {ip: 10.0.0.1, port: 1}}}
+      - {kind: connect, connect: {remote: {ip: 10.0.0.1, port: 3}}}
+      - {kind: connect, connect: {remote: {ip: 10.0.0.1, port: 4}}}
+    findings:
+      - {type: "Custom:Runtime/PortScan", message: 4 ports of 10.0.0.1}
+  - name: a value counts from when it was last seen
+    events:
+      - {kind: connect, connect: {remote: {ip: 10.0.0.1, port: 1}}}
+      - {after: 8s, kind: connect, connect: {remote: {ip: 10.0.0.1, port: 2}}}
+      - {after: 1s, kind: connect, connect: {remote: {ip: 10.0.0.1, port: 1}}}
+      - {after: 8s, kind: connect, connect: {remote: {ip: 10.0.0.1, port: 3}}}
+      - {after: 1s, kind: connect, connect: {remote: {ip: 10.0.0.1, port: 4}}}
+    findings:
+      - {type: "Custom:Runtime/PortScan"}
+  - name: too slow
+    events:
+      - {kind: connect, connect: {remote: {ip: 10.0.0.1, port: 1}}}
+      - {after: 4s, kind: connect, connect: {remote: {ip: 10.0.0.1, port: 2}}}
+      - {after: 4s, kind: connect, connect: {remote: {ip: 10.0.0.1, port: 3}}}
+      - {after: 4s, kind: connect, connect: {remote: {ip: 10.0.0.1, port: 4}}}
+    findings: []
+  - name: each value of a list counts, and no value does not
+    events:
+      - {repeat: 5, kind: dns, dns: {name: a.example}}
+      - {kind: dns, dns: {name: a.example, response: true, answers: [10.0.0.1, 10.0.0.2]}}
+      - {kind: dns, dns: {name: a.example, response: true, answers: 10.0.0.3}}
+    findings:
+      - {type: "Custom:Runtime/ManyAnswers"}
+`); wrong != "" {
+		t.Error(wrong)
 	}
 }
 

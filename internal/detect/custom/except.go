@@ -138,6 +138,9 @@ func (d *document) loose(n *yaml.Node, field string) string {
 	before := len(d.problems)
 	w := jsonWriter{document: d, field: field}
 	w.value(n, 0)
+	if len(d.problems) > before {
+		return "" // what is nested without end must not be walked
+	}
 	d.names(n, field, "", 0)
 	if len(d.problems) > before {
 		return ""

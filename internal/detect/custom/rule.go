@@ -21,6 +21,7 @@ const (
 	maxBy         = 8
 	maxExcept     = 200
 	maxThreshold  = 1_000_000
+	maxDistinct   = 256
 	minWindow     = time.Second
 	maxWindow     = 24 * time.Hour
 	maxTitle      = 256
@@ -57,6 +58,9 @@ func (r *Rule) Form() string {
 	case len(r.steps) > 1:
 		return fmt.Sprintf("sequence of %d within %s", len(r.steps), time.Duration(r.within))
 	case r.threshold != nil:
+		if r.threshold.distinct >= 0 {
+			return fmt.Sprintf("%d different within %s", r.threshold.count, time.Duration(r.threshold.within))
+		}
 		return fmt.Sprintf("%d within %s", r.threshold.count, time.Duration(r.threshold.within))
 	}
 	return "each event"
@@ -68,10 +72,11 @@ type step struct {
 	by        []int
 }
 
-// threshold asks for count events of a group within a time.
+// threshold asks for count events of a group within a time, or for count different values of a field.
 type threshold struct {
-	count  int64
-	within int64 // nanoseconds
+	count    int64
+	within   int64 // nanoseconds
+	distinct int   // field; -1 for none
 }
 
 // rule reads one rule.
@@ -132,15 +137,24 @@ func (d *document) rule(n *yaml.Node, field string) *Rule {
 	default:
 		s := step{}
 		if thresholdNode != nil {
-			t := &threshold{}
+			t := &threshold{distinct: -1}
+			var countNode *yaml.Node
 			d.object(thresholdNode, join(field, "threshold"),
-				member{"count", true, func(n *yaml.Node, field string) { t.count, _ = d.whole(n, field, 2, maxThreshold) }},
+				member{"count", true, func(n *yaml.Node, field string) { t.count, _ = d.whole(n, field, 2, maxThreshold); countNode = n }},
 				member{"within", true, func(n *yaml.Node, field string) {
 					v, _ := d.duration(n, field, minWindow, maxWindow)
 					t.within = int64(v)
 				}},
 				member{"by", false, func(n *yaml.Node, field string) { by, byNode = d.by(n, field), n }},
+				member{"distinct", false, func(n *yaml.Node, field string) {
+					if f, ok := d.fieldName(n, field); ok {
+						t.distinct = f
+					}
+				}},
 			)
+			if t.distinct >= 0 && t.count > maxDistinct {
+				d.fail(countNode, join(field, "threshold.count"), "of different values, at most %d can be counted", maxDistinct)
+			}
 			r.threshold = t
 			s.by = by
 			if byNode == nil {

@@ -56,6 +56,8 @@ func TestMistakes(t *testing.T) {
 		{"threshold of one", rule(nc + "\n    threshold: {count: 1, within: 1m}"), "f.yaml:5:24: rules[0].threshold.count: want a whole number from 2"},
 		{"window without a unit", rule(nc + "\n    threshold: {count: 2, within: 60}"), "rules[0].threshold.within: want a time from 1s to 24h0m0s"},
 		{"unknown group", rule(nc + "\n    threshold: {count: 2, within: 60s, by: [contaner.id]}"), "there is no field contaner.id; did you mean container.id?"},
+		{"too many different", rule(nc + "\n    threshold: {count: 257, within: 60s, distinct: process.args}"), "f.yaml:5:24: rules[0].threshold.count: of different values, at most 256"},
+		{"endless exception", rule(nc + "\n    except:\n      - pattern: {process: &a {name: [x], p: *a, q: *a, r: *a, s: *a, t: *a, u: *a, v: *a, w: *a}}"), "nested more than"},
 		{"one step", rule("    sequence: {within: 1m, steps: [{pattern: {kind: [exec], process: {name: [nc]}}}]}"), "a sequence has at least two steps"},
 		{"broad first step", rule("    sequence: {within: 1m, steps: [{pattern: {kind: [exec]}}, {pattern: {kind: [dns]}}]}"), "matches every exec event"},
 		{"groups differ", rule("    sequence: {within: 1m, steps: [{pattern: {kind: [exec], errno: [1]}, by: [host.id, service]}, {pattern: {kind: [dns]}, by: [host.id]}]}"), "is grouped by 1 fields, the first step by 2"},

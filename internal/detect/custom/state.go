@@ -52,16 +52,28 @@ func (s *state) key(facts *detect.Facts, by []int, scratch *[]pattern.Value) uin
 	for _, f := range by {
 		*scratch = facts.AppendValues((*scratch)[:0], f)
 		for _, v := range *scratch {
-			h.WriteByte(byte(v.Kind) + 1)
-			if v.Kind == pattern.Number {
-				maphash.WriteComparable(&h, v.Num)
-			} else {
-				h.WriteString(v.Str)
-			}
+			write(&h, v)
 		}
 		h.WriteByte(0)
 	}
 	return h.Sum64()
+}
+
+// hash returns the hash of one value.
+func (s *state) hash(v pattern.Value) uint64 {
+	var h maphash.Hash
+	h.SetSeed(s.seed)
+	write(&h, v)
+	return h.Sum64()
+}
+
+func write(h *maphash.Hash, v pattern.Value) {
+	h.WriteByte(byte(v.Kind) + 1)
+	if v.Kind == pattern.Number {
+		maphash.WriteComparable(h, v.Num)
+	} else {
+		h.WriteString(v.Str)
+	}
 }
 
 // group returns the group with the given key; nil if there is none and add is false.
@@ -101,7 +113,7 @@ func (s *state) allow(at int64) bool {
 	return s.made <= maxPerMinute
 }
 
-// count is events of a group at a time, or from that time on until slack later.
+// count is events of a group at a time, or, where different values are counted, the hash of one and when it was seen last.
 type count struct {
 	at int64
 	n  int64
@@ -111,21 +123,43 @@ type count struct {
 // apart are counted as if they all came with the first of them.
 const exact = 32
 
-// add counts n events at a time and returns how many there were within the window. Times that go back count as the latest; a
-// clock that went back by more than the window starts anew.
-func (g *group) add(t *threshold, at, n int64) int64 {
+// since drops what is older than the window and returns the time to count an event with. Times that go back count as the
+// latest; a clock that went back by more than the window starts anew.
+func (g *group) since(within, at int64) int64 {
 	if k := len(g.counts); k > 0 && at < g.counts[k-1].at {
-		if g.counts[k-1].at-at > t.within {
+		if g.counts[k-1].at-at > within {
 			g.counts = g.counts[:0]
 		} else {
 			at = g.counts[k-1].at
 		}
 	}
 	old := 0
-	for old < len(g.counts) && at-g.counts[old].at > t.within {
+	for old < len(g.counts) && at-g.counts[old].at > within {
 		old++
 	}
 	g.counts = append(g.counts[:0], g.counts[old:]...)
+	return at
+}
+
+// see notes that a value, given by its hash, was seen, and returns how many different ones there were within the window.
+func (g *group) see(t *threshold, at int64, hash uint64) int64 {
+	at = g.since(t.within, at)
+	for i := range g.counts {
+		if g.counts[i].n == int64(hash) {
+			g.counts = append(g.counts[:i], g.counts[i+1:]...) // it is the latest now
+			break
+		}
+	}
+	if int64(len(g.counts)) >= t.count {
+		g.counts = append(g.counts[:0], g.counts[1:]...)
+	}
+	g.counts = append(g.counts, count{at, int64(hash)})
+	return int64(len(g.counts))
+}
+
+// add counts n events at a time and returns how many there were within the window.
+func (g *group) add(t *threshold, at, n int64) int64 {
+	at = g.since(t.within, at)
 	switch k := len(g.counts); {
 	case k > 0 && t.count > exact && at-g.counts[k-1].at < t.within/exact:
 		g.counts[k-1].n += n

@@ -14,7 +14,7 @@ import (
 const protExec = 4
 
 // filelessExecution is DefenseEvasion:Runtime/FilelessExecution: code runs that no file on disk holds. Three ways are seen: a
-// program is executed from memory (memfd_create, or a file that was removed before), a library is loaded from such memory, and
+// program (or a script, by #!) is executed from memory (memfd_create, or a file that was removed before), a library is loaded from such memory, and
 // the stack or the heap is made executable, as code that was injected there needs.
 //
 // What stays quiet: container engines, which run a copy of themselves from memory to be safe from the container; a program that
@@ -24,6 +24,7 @@ func filelessExecution() detect.Rule {
 		Type: "DefenseEvasion:Runtime/FilelessExecution",
 		Pattern: `{"$or":[
 			{"kind":["exec"],"errno":[0],"process":{"executable":{"origin":["memory"]}}},
+			{"kind":["exec"],"errno":[0],"process":{"scriptPath":[{"prefix":"/dev/fd/"},{"wildcard":"/proc/*/fd/*"}]}},
 			{"kind":["mmap"],"errno":[0],"file":{"origin":["memory"]}},
 			{"kind":["mprotect"],"errno":[0],"memory":{"region":["stack","heap"]}}]}`,
 		Detect: func(m *detect.Match) bool {
@@ -34,6 +35,12 @@ func filelessExecution() detect.Rule {
 			var what string
 			switch m.Event.Kind {
 			case event.KindExec:
+				if p.Exe.Origin != event.OriginMemory {
+					m.Object = "script"
+					m.Context = finding.Context{ScriptPath: p.ScriptPath, MemoryRegions: []string{"memfd"}}
+					what = fmt.Sprintf("runs a script that it has by a descriptor only ('%s'), not by a name in the file system", event.PrintableN(p.ScriptPath, 200))
+					break
+				}
 				if strings.Contains(p.ExePath, "memfd:") {
 					m.Context.MemoryRegions = []string{"memfd"}
 				} else if a := p.Parent; a != nil && original(a) && a.ExePath != "" && a.ExePath == strings.TrimSuffix(p.ExePath, " (deleted)") {

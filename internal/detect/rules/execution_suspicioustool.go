@@ -74,7 +74,8 @@ func suspiciousTool() detect.Rule {
 	}
 	learned := make(map[string]string) // SHA-256 → name
 	var wanted = `{"kind":["exec"],"errno":[0],"$or":[{"command":{"name":` + jsonNames(names) + `}},{"intel":{"category":["` + intel.Tool + `"]}},
-		{"process":{"executable":{"origin":["written"]}}}]}`
+		{"process":{"executable":{"origin":["written"]}}},
+		{"process":{"args":["-sS","-sT","-sV","-sU","-sn","-Pn","--min-rate","--rate"]}}]}`
 	return detect.Rule{
 		Type:    "Execution:Runtime/SuspiciousTool",
 		Pattern: wanted,
@@ -101,12 +102,36 @@ func suspiciousTool() detect.Rule {
 			if m.Listed(intel.Tool) {
 				return foundTool(m, command.Base(p.ExePath), tool{pentest, false, nil}, " According to "+m.ListNames()+" this content is such a tool.")
 			}
+			if c := &commands[0]; !command.Shell(c.Name) && !readers[c.Name] && scans(c) {
+				return foundTool(m, command.Base(p.ExePath), tool{scanner, false, nil}, " Its name is not that of a scanner, but its arguments are.")
+			}
 			if name, ok := learned[p.SHA256]; ok && p.SHA256 != "" {
 				return foundTool(m, name, tools[name], " It has another name here, but the same content.")
 			}
 			return false
 		},
 	}
+}
+
+// scans reports whether arguments are those of a port scanner, whatever its name: its own kinds of scan together with ports or a
+// network.
+func scans(c *command.Command) bool {
+	kind, ports, network := 0, false, false
+	for i, a := range c.Args {
+		switch a {
+		case "-sS", "-sT", "-sV", "-sU", "-sn", "-sA", "-sF", "-sX", "-sC", "-Pn", "-PS", "--open", "--min-rate", "--rate", "--script", "-iL", "-T4", "-T5":
+			kind++
+		case "-p", "--ports":
+			ports = i+1 < len(c.Args) && strings.Trim(c.Args[i+1], "0123456789,-TU:") == "" && strings.ContainsAny(c.Args[i+1], ",-")
+		case "-p-", "-p1-65535", "-p0-65535":
+			ports = true
+		default:
+			if address, bits, ok := strings.Cut(a, "/"); ok && strings.Trim(address, "0123456789.") == "" && strings.Trim(bits, "0123456789") == "" && bits != "" && address != "" {
+				network = true
+			}
+		}
+	}
+	return kind > 1 && (ports || network) || kind > 0 && ports && network
 }
 
 func foundTool(m *detect.Match, name string, t tool, how string) bool {

@@ -44,7 +44,7 @@ func TestFixtures(t *testing.T) {
 		}
 		var out strings.Builder
 		cases := strings.Split("\n"+strings.TrimSpace(string(text)), "\ncase ")
-		out.WriteString(strings.TrimLeft(cases[0], "\n"))
+		out.WriteString(strings.TrimSpace(cases[0]))
 		for _, c := range cases[1:] {
 			name, body, _ := strings.Cut(c, "\n")
 			input, want, found := strings.Cut(body+"\n", "\n==\n")

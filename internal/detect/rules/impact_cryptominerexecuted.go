@@ -43,6 +43,7 @@ func cryptoMinerExecuted() detect.Rule {
 		Type: "Impact:Runtime/CryptoMinerExecuted",
 		Pattern: `{"kind":["exec"],"errno":[0],"$or":[
 			{"command":{"name":` + jsonNames(miners) + `}},
+			{"command":{"name":[{"prefix":"xmrig"},{"prefix":"xmr-stak"},{"prefix":"cpuminer"},{"prefix":"minerd"},{"prefix":"ccminer"},{"prefix":"SRBMiner"},{"prefix":"lolMiner"},{"prefix":"kdevtmpfs"}]}},
 			{"intel":{"category":["` + intel.Miner + `"]}},
 			{"process":{"args":[{"wildcard":"*stratum*://*"},{"prefix":"--donate-level"},{"prefix":"--randomx"},{"prefix":"--coin"},{"prefix":"--algo"},{"prefix":"--cpu-max-threads"},
 				"-a","--nicehash","--rig-id","--pool","--wallet","--pools","--ethstratum","-wal","-epool","-u","--user","--url","--cinit-kill","--cuda-bfactor"]}}]}`,
@@ -57,7 +58,7 @@ func cryptoMinerExecuted() detect.Rule {
 				c := &commands[i]
 				switch {
 				case c.Nested || readers[c.Name] || command.Shell(c.Name) && c.Interpreter == "":
-				case known[c.Name]:
+				case known[c.Name] || known[versioned(c.Name)] || strings.HasPrefix(c.Name, "kdevtmpfs") && c.Name != "kdevtmpfs":
 					if c.Has("--version", "--help", "-V", "-h") && len(c.Args) == 1 {
 						continue
 					}
@@ -84,7 +85,8 @@ func cryptoMinerExecuted() detect.Rule {
 
 // mines reports whether a program's arguments are those of a miner.
 func mines(c *command.Command) bool {
-	var stratum, pool, wallet, algorithm, telling bool
+	var stratum, pool, wallet, algorithm bool
+	telling := 0 // options that only miners have
 	for i, a := range c.Args {
 		before, value := "", a
 		if i > 0 {
@@ -102,7 +104,7 @@ func mines(c *command.Command) bool {
 		case strings.Contains(value, "stratum+") && strings.Contains(value, "://"), strings.HasPrefix(value, "stratum://"), strings.HasPrefix(value, "stratum1+"), strings.HasPrefix(value, "stratum2+"), strings.HasPrefix(value, "daemon+http"):
 			stratum = true
 		case strings.HasPrefix(a, "--donate-level"), strings.HasPrefix(a, "--randomx-"), strings.HasPrefix(a, "--cpu-max-threads-hint"), a == "--nicehash", strings.HasPrefix(a, "--rig-id"), strings.HasPrefix(a, "--cuda-bfactor"), a == "-epool", a == "-wal":
-			telling = true
+			telling++
 		}
 		switch before {
 		case "-o", "--url", "--pool", "-P", "--server", "-s", "-epool", "--pools", "-p":
@@ -123,7 +125,7 @@ func mines(c *command.Command) bool {
 			wallet = true
 		}
 	}
-	return stratum || telling && (pool || wallet || algorithm) || pool && (wallet || algorithm) || wallet && algorithm
+	return stratum || telling > 1 || telling > 0 && (pool || wallet || algorithm) || pool && (wallet || algorithm) || wallet && algorithm
 }
 
 func poolName(host string) bool {

@@ -35,9 +35,29 @@ func program(p *event.Process) string {
 // versioned strips a version from a program's name: python3.11, php-fpm8.2, gcc-12.
 func versioned(name string) string { return strings.TrimRight(name, "0123456789.-") }
 
+// shims stand between a container engine and the programs of a container.
+var shims = map[string]bool{
+	"containerd-shim": true, "containerd-shim-runc-v2": true, "containerd-shim-runc-v1": true, "conmon": true, "docker-containerd-shim": true,
+}
+
+// within calls yield for the ancestors of p, nearest first, as far as its container goes: what started the container (an engine,
+// and what that descends from) says nothing about who runs a program in it.
+func within(p *event.Process) func(yield func(*event.Process) bool) {
+	return func(yield func(*event.Process) bool) {
+		if p.IsContainer {
+			return
+		}
+		for a := range p.Ancestors {
+			if shims[command.Base(a.ExePath)] || !yield(a) || a.IsContainer {
+				return
+			}
+		}
+	}
+}
+
 // ancestor returns the nearest ancestor that is original and has one of the names, or nil.
 func ancestor(p *event.Process, names map[string]bool) *event.Process {
-	for a := range p.Ancestors {
+	for a := range within(p) {
 		if original(a) && (names[program(a)] || names[versioned(program(a))]) {
 			return a
 		}
@@ -112,7 +132,7 @@ var services = map[string]bool{
 // service returns the network service that p descends from, or nil. A runtime that is a build tool or a command of a person's
 // (npm, gradle, maven) is none.
 func service(p *event.Process) *event.Process {
-	for a := range p.Ancestors {
+	for a := range within(p) {
 		if name := program(a); original(a) && (services[name] || services[versioned(name)]) && !tooling(a) {
 			return a
 		}

@@ -20,7 +20,7 @@ func TestKinds(t *testing.T) {
 	}
 	var want event.Kinds
 	for _, k := range []event.Kind{event.KindExec, event.KindConnect, event.KindBind, event.KindDNS, event.KindPtrace, event.KindOpen, event.KindRename,
-		event.KindLink, event.KindSymlink, event.KindMmap, event.KindMprotect, event.KindMount, event.KindModule, event.KindListen, event.KindVMWrite,
+		event.KindLink, event.KindSymlink, event.KindUnlink, event.KindMmap, event.KindMprotect, event.KindMount, event.KindModule, event.KindListen, event.KindVMWrite,
 		event.KindSetuid, event.KindUserfaultfd} {
 		want = want.With(k)
 	}
@@ -136,6 +136,19 @@ func BenchmarkOrdinaryEvents(b *testing.B) {
 		e.Process(batch, func(*finding.Occurrence) {})
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(batch.Events)), "ns/event")
+}
+
+// TestEveryType says that each type has a rule, and only one.
+func TestEveryType(t *testing.T) {
+	rules := make(map[string]int)
+	for _, r := range All() {
+		rules[r.Type]++
+	}
+	for _, typ := range finding.Types() {
+		if rules[typ.Name] != 1 {
+			t.Errorf("%s has %d rules", typ.Name, rules[typ.Name])
+		}
+	}
 }
 
 func TestElapsed(t *testing.T) {

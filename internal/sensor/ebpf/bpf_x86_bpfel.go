@@ -316,6 +316,7 @@ type bpfSwitches struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	bpfMapActivity                = "activity"
+	bpfMapCompatCalls             = "compat_calls"
 	bpfMapLifecycle               = "lifecycle"
 	bpfMapLost                    = "lost"
 	bpfMapResolvers               = "resolvers"
@@ -323,6 +324,68 @@ const (
 	bpfMapScratches               = "scratches"
 	bpfMapSents                   = "sents"
 	bpfMapUringNames              = "uring_names"
+	bpfProgOn32Accept             = "on32_accept"
+	bpfProgOn32Accept4            = "on32_accept4"
+	bpfProgOn32AddKey             = "on32_add_key"
+	bpfProgOn32Bind               = "on32_bind"
+	bpfProgOn32Bpf                = "on32_bpf"
+	bpfProgOn32Capset             = "on32_capset"
+	bpfProgOn32Chmod              = "on32_chmod"
+	bpfProgOn32Chroot             = "on32_chroot"
+	bpfProgOn32Connect            = "on32_connect"
+	bpfProgOn32Creat              = "on32_creat"
+	bpfProgOn32Dup                = "on32_dup"
+	bpfProgOn32Dup2               = "on32_dup2"
+	bpfProgOn32Dup3               = "on32_dup3"
+	bpfProgOn32Fchmod             = "on32_fchmod"
+	bpfProgOn32Fchmodat           = "on32_fchmodat"
+	bpfProgOn32Fchmodat2          = "on32_fchmodat2"
+	bpfProgOn32Fcntl              = "on32_fcntl"
+	bpfProgOn32FinitModule        = "on32_finit_module"
+	bpfProgOn32Fsmount            = "on32_fsmount"
+	bpfProgOn32InitModule         = "on32_init_module"
+	bpfProgOn32IoUringSetup       = "on32_io_uring_setup"
+	bpfProgOn32Keyctl             = "on32_keyctl"
+	bpfProgOn32Kill               = "on32_kill"
+	bpfProgOn32Link               = "on32_link"
+	bpfProgOn32Linkat             = "on32_linkat"
+	bpfProgOn32Listen             = "on32_listen"
+	bpfProgOn32MemfdCreate        = "on32_memfd_create"
+	bpfProgOn32Mmap               = "on32_mmap"
+	bpfProgOn32Mount              = "on32_mount"
+	bpfProgOn32MoveMount          = "on32_move_mount"
+	bpfProgOn32Mprotect           = "on32_mprotect"
+	bpfProgOn32OldMmap            = "on32_old_mmap"
+	bpfProgOn32Open               = "on32_open"
+	bpfProgOn32OpenByHandleAt     = "on32_open_by_handle_at"
+	bpfProgOn32OpenTree           = "on32_open_tree"
+	bpfProgOn32Openat             = "on32_openat"
+	bpfProgOn32Openat2            = "on32_openat2"
+	bpfProgOn32PivotRoot          = "on32_pivot_root"
+	bpfProgOn32PkeyMprotect       = "on32_pkey_mprotect"
+	bpfProgOn32ProcessVmReadv     = "on32_process_vm_readv"
+	bpfProgOn32ProcessVmWritev    = "on32_process_vm_writev"
+	bpfProgOn32Ptrace             = "on32_ptrace"
+	bpfProgOn32Rename             = "on32_rename"
+	bpfProgOn32Renameat           = "on32_renameat"
+	bpfProgOn32Renameat2          = "on32_renameat2"
+	bpfProgOn32RequestKey         = "on32_request_key"
+	bpfProgOn32Setfsuid           = "on32_setfsuid"
+	bpfProgOn32Setns              = "on32_setns"
+	bpfProgOn32Setresuid          = "on32_setresuid"
+	bpfProgOn32Setreuid           = "on32_setreuid"
+	bpfProgOn32Setuid             = "on32_setuid"
+	bpfProgOn32Socket             = "on32_socket"
+	bpfProgOn32Socketcall         = "on32_socketcall"
+	bpfProgOn32Symlink            = "on32_symlink"
+	bpfProgOn32Symlinkat          = "on32_symlinkat"
+	bpfProgOn32Tgkill             = "on32_tgkill"
+	bpfProgOn32Tkill              = "on32_tkill"
+	bpfProgOn32Umount             = "on32_umount"
+	bpfProgOn32Unlink             = "on32_unlink"
+	bpfProgOn32Unlinkat           = "on32_unlinkat"
+	bpfProgOn32Unshare            = "on32_unshare"
+	bpfProgOn32Userfaultfd        = "on32_userfaultfd"
 	bpfProgOnAccept               = "on_accept"
 	bpfProgOnAccept4              = "on_accept4"
 	bpfProgOnAddKey               = "on_add_key"
@@ -333,6 +396,7 @@ const (
 	bpfProgOnCapset               = "on_capset"
 	bpfProgOnChmod                = "on_chmod"
 	bpfProgOnChroot               = "on_chroot"
+	bpfProgOnCompat               = "on_compat"
 	bpfProgOnConnect              = "on_connect"
 	bpfProgOnConnect4             = "on_connect4"
 	bpfProgOnConnect6             = "on_connect6"
@@ -473,6 +537,68 @@ type bpfSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfProgramSpecs struct {
+	On32Accept             *ebpf.ProgramSpec `ebpf:"on32_accept"`
+	On32Accept4            *ebpf.ProgramSpec `ebpf:"on32_accept4"`
+	On32AddKey             *ebpf.ProgramSpec `ebpf:"on32_add_key"`
+	On32Bind               *ebpf.ProgramSpec `ebpf:"on32_bind"`
+	On32Bpf                *ebpf.ProgramSpec `ebpf:"on32_bpf"`
+	On32Capset             *ebpf.ProgramSpec `ebpf:"on32_capset"`
+	On32Chmod              *ebpf.ProgramSpec `ebpf:"on32_chmod"`
+	On32Chroot             *ebpf.ProgramSpec `ebpf:"on32_chroot"`
+	On32Connect            *ebpf.ProgramSpec `ebpf:"on32_connect"`
+	On32Creat              *ebpf.ProgramSpec `ebpf:"on32_creat"`
+	On32Dup                *ebpf.ProgramSpec `ebpf:"on32_dup"`
+	On32Dup2               *ebpf.ProgramSpec `ebpf:"on32_dup2"`
+	On32Dup3               *ebpf.ProgramSpec `ebpf:"on32_dup3"`
+	On32Fchmod             *ebpf.ProgramSpec `ebpf:"on32_fchmod"`
+	On32Fchmodat           *ebpf.ProgramSpec `ebpf:"on32_fchmodat"`
+	On32Fchmodat2          *ebpf.ProgramSpec `ebpf:"on32_fchmodat2"`
+	On32Fcntl              *ebpf.ProgramSpec `ebpf:"on32_fcntl"`
+	On32FinitModule        *ebpf.ProgramSpec `ebpf:"on32_finit_module"`
+	On32Fsmount            *ebpf.ProgramSpec `ebpf:"on32_fsmount"`
+	On32InitModule         *ebpf.ProgramSpec `ebpf:"on32_init_module"`
+	On32IoUringSetup       *ebpf.ProgramSpec `ebpf:"on32_io_uring_setup"`
+	On32Keyctl             *ebpf.ProgramSpec `ebpf:"on32_keyctl"`
+	On32Kill               *ebpf.ProgramSpec `ebpf:"on32_kill"`
+	On32Link               *ebpf.ProgramSpec `ebpf:"on32_link"`
+	On32Linkat             *ebpf.ProgramSpec `ebpf:"on32_linkat"`
+	On32Listen             *ebpf.ProgramSpec `ebpf:"on32_listen"`
+	On32MemfdCreate        *ebpf.ProgramSpec `ebpf:"on32_memfd_create"`
+	On32Mmap               *ebpf.ProgramSpec `ebpf:"on32_mmap"`
+	On32Mount              *ebpf.ProgramSpec `ebpf:"on32_mount"`
+	On32MoveMount          *ebpf.ProgramSpec `ebpf:"on32_move_mount"`
+	On32Mprotect           *ebpf.ProgramSpec `ebpf:"on32_mprotect"`
+	On32OldMmap            *ebpf.ProgramSpec `ebpf:"on32_old_mmap"`
+	On32Open               *ebpf.ProgramSpec `ebpf:"on32_open"`
+	On32OpenByHandleAt     *ebpf.ProgramSpec `ebpf:"on32_open_by_handle_at"`
+	On32OpenTree           *ebpf.ProgramSpec `ebpf:"on32_open_tree"`
+	On32Openat             *ebpf.ProgramSpec `ebpf:"on32_openat"`
+	On32Openat2            *ebpf.ProgramSpec `ebpf:"on32_openat2"`
+	On32PivotRoot          *ebpf.ProgramSpec `ebpf:"on32_pivot_root"`
+	On32PkeyMprotect       *ebpf.ProgramSpec `ebpf:"on32_pkey_mprotect"`
+	On32ProcessVmReadv     *ebpf.ProgramSpec `ebpf:"on32_process_vm_readv"`
+	On32ProcessVmWritev    *ebpf.ProgramSpec `ebpf:"on32_process_vm_writev"`
+	On32Ptrace             *ebpf.ProgramSpec `ebpf:"on32_ptrace"`
+	On32Rename             *ebpf.ProgramSpec `ebpf:"on32_rename"`
+	On32Renameat           *ebpf.ProgramSpec `ebpf:"on32_renameat"`
+	On32Renameat2          *ebpf.ProgramSpec `ebpf:"on32_renameat2"`
+	On32RequestKey         *ebpf.ProgramSpec `ebpf:"on32_request_key"`
+	On32Setfsuid           *ebpf.ProgramSpec `ebpf:"on32_setfsuid"`
+	On32Setns              *ebpf.ProgramSpec `ebpf:"on32_setns"`
+	On32Setresuid          *ebpf.ProgramSpec `ebpf:"on32_setresuid"`
+	On32Setreuid           *ebpf.ProgramSpec `ebpf:"on32_setreuid"`
+	On32Setuid             *ebpf.ProgramSpec `ebpf:"on32_setuid"`
+	On32Socket             *ebpf.ProgramSpec `ebpf:"on32_socket"`
+	On32Socketcall         *ebpf.ProgramSpec `ebpf:"on32_socketcall"`
+	On32Symlink            *ebpf.ProgramSpec `ebpf:"on32_symlink"`
+	On32Symlinkat          *ebpf.ProgramSpec `ebpf:"on32_symlinkat"`
+	On32Tgkill             *ebpf.ProgramSpec `ebpf:"on32_tgkill"`
+	On32Tkill              *ebpf.ProgramSpec `ebpf:"on32_tkill"`
+	On32Umount             *ebpf.ProgramSpec `ebpf:"on32_umount"`
+	On32Unlink             *ebpf.ProgramSpec `ebpf:"on32_unlink"`
+	On32Unlinkat           *ebpf.ProgramSpec `ebpf:"on32_unlinkat"`
+	On32Unshare            *ebpf.ProgramSpec `ebpf:"on32_unshare"`
+	On32Userfaultfd        *ebpf.ProgramSpec `ebpf:"on32_userfaultfd"`
 	OnAccept               *ebpf.ProgramSpec `ebpf:"on_accept"`
 	OnAccept4              *ebpf.ProgramSpec `ebpf:"on_accept4"`
 	OnAddKey               *ebpf.ProgramSpec `ebpf:"on_add_key"`
@@ -483,6 +609,7 @@ type bpfProgramSpecs struct {
 	OnCapset               *ebpf.ProgramSpec `ebpf:"on_capset"`
 	OnChmod                *ebpf.ProgramSpec `ebpf:"on_chmod"`
 	OnChroot               *ebpf.ProgramSpec `ebpf:"on_chroot"`
+	OnCompat               *ebpf.ProgramSpec `ebpf:"on_compat"`
 	OnConnect              *ebpf.ProgramSpec `ebpf:"on_connect"`
 	OnConnect4             *ebpf.ProgramSpec `ebpf:"on_connect4"`
 	OnConnect6             *ebpf.ProgramSpec `ebpf:"on_connect6"`
@@ -561,14 +688,15 @@ type bpfProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfMapSpecs struct {
-	Activity   *ebpf.MapSpec `ebpf:"activity"`
-	Lifecycle  *ebpf.MapSpec `ebpf:"lifecycle"`
-	Lost       *ebpf.MapSpec `ebpf:"lost"`
-	Resolvers  *ebpf.MapSpec `ebpf:"resolvers"`
-	Scope      *ebpf.MapSpec `ebpf:"scope"`
-	Scratches  *ebpf.MapSpec `ebpf:"scratches"`
-	Sents      *ebpf.MapSpec `ebpf:"sents"`
-	UringNames *ebpf.MapSpec `ebpf:"uring_names"`
+	Activity    *ebpf.MapSpec `ebpf:"activity"`
+	CompatCalls *ebpf.MapSpec `ebpf:"compat_calls"`
+	Lifecycle   *ebpf.MapSpec `ebpf:"lifecycle"`
+	Lost        *ebpf.MapSpec `ebpf:"lost"`
+	Resolvers   *ebpf.MapSpec `ebpf:"resolvers"`
+	Scope       *ebpf.MapSpec `ebpf:"scope"`
+	Scratches   *ebpf.MapSpec `ebpf:"scratches"`
+	Sents       *ebpf.MapSpec `ebpf:"sents"`
+	UringNames  *ebpf.MapSpec `ebpf:"uring_names"`
 }
 
 // bpfVariableSpecs contains global variables before they are loaded into the kernel.
@@ -621,19 +749,21 @@ func (o *bpfObjects) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfMaps struct {
-	Activity   *ebpf.Map `ebpf:"activity"`
-	Lifecycle  *ebpf.Map `ebpf:"lifecycle"`
-	Lost       *ebpf.Map `ebpf:"lost"`
-	Resolvers  *ebpf.Map `ebpf:"resolvers"`
-	Scope      *ebpf.Map `ebpf:"scope"`
-	Scratches  *ebpf.Map `ebpf:"scratches"`
-	Sents      *ebpf.Map `ebpf:"sents"`
-	UringNames *ebpf.Map `ebpf:"uring_names"`
+	Activity    *ebpf.Map `ebpf:"activity"`
+	CompatCalls *ebpf.Map `ebpf:"compat_calls"`
+	Lifecycle   *ebpf.Map `ebpf:"lifecycle"`
+	Lost        *ebpf.Map `ebpf:"lost"`
+	Resolvers   *ebpf.Map `ebpf:"resolvers"`
+	Scope       *ebpf.Map `ebpf:"scope"`
+	Scratches   *ebpf.Map `ebpf:"scratches"`
+	Sents       *ebpf.Map `ebpf:"sents"`
+	UringNames  *ebpf.Map `ebpf:"uring_names"`
 }
 
 func (m *bpfMaps) Close() error {
 	return _BpfClose(
 		m.Activity,
+		m.CompatCalls,
 		m.Lifecycle,
 		m.Lost,
 		m.Resolvers,
@@ -678,6 +808,68 @@ type bpfVariables struct {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfPrograms struct {
+	On32Accept             *ebpf.Program `ebpf:"on32_accept"`
+	On32Accept4            *ebpf.Program `ebpf:"on32_accept4"`
+	On32AddKey             *ebpf.Program `ebpf:"on32_add_key"`
+	On32Bind               *ebpf.Program `ebpf:"on32_bind"`
+	On32Bpf                *ebpf.Program `ebpf:"on32_bpf"`
+	On32Capset             *ebpf.Program `ebpf:"on32_capset"`
+	On32Chmod              *ebpf.Program `ebpf:"on32_chmod"`
+	On32Chroot             *ebpf.Program `ebpf:"on32_chroot"`
+	On32Connect            *ebpf.Program `ebpf:"on32_connect"`
+	On32Creat              *ebpf.Program `ebpf:"on32_creat"`
+	On32Dup                *ebpf.Program `ebpf:"on32_dup"`
+	On32Dup2               *ebpf.Program `ebpf:"on32_dup2"`
+	On32Dup3               *ebpf.Program `ebpf:"on32_dup3"`
+	On32Fchmod             *ebpf.Program `ebpf:"on32_fchmod"`
+	On32Fchmodat           *ebpf.Program `ebpf:"on32_fchmodat"`
+	On32Fchmodat2          *ebpf.Program `ebpf:"on32_fchmodat2"`
+	On32Fcntl              *ebpf.Program `ebpf:"on32_fcntl"`
+	On32FinitModule        *ebpf.Program `ebpf:"on32_finit_module"`
+	On32Fsmount            *ebpf.Program `ebpf:"on32_fsmount"`
+	On32InitModule         *ebpf.Program `ebpf:"on32_init_module"`
+	On32IoUringSetup       *ebpf.Program `ebpf:"on32_io_uring_setup"`
+	On32Keyctl             *ebpf.Program `ebpf:"on32_keyctl"`
+	On32Kill               *ebpf.Program `ebpf:"on32_kill"`
+	On32Link               *ebpf.Program `ebpf:"on32_link"`
+	On32Linkat             *ebpf.Program `ebpf:"on32_linkat"`
+	On32Listen             *ebpf.Program `ebpf:"on32_listen"`
+	On32MemfdCreate        *ebpf.Program `ebpf:"on32_memfd_create"`
+	On32Mmap               *ebpf.Program `ebpf:"on32_mmap"`
+	On32Mount              *ebpf.Program `ebpf:"on32_mount"`
+	On32MoveMount          *ebpf.Program `ebpf:"on32_move_mount"`
+	On32Mprotect           *ebpf.Program `ebpf:"on32_mprotect"`
+	On32OldMmap            *ebpf.Program `ebpf:"on32_old_mmap"`
+	On32Open               *ebpf.Program `ebpf:"on32_open"`
+	On32OpenByHandleAt     *ebpf.Program `ebpf:"on32_open_by_handle_at"`
+	On32OpenTree           *ebpf.Program `ebpf:"on32_open_tree"`
+	On32Openat             *ebpf.Program `ebpf:"on32_openat"`
+	On32Openat2            *ebpf.Program `ebpf:"on32_openat2"`
+	On32PivotRoot          *ebpf.Program `ebpf:"on32_pivot_root"`
+	On32PkeyMprotect       *ebpf.Program `ebpf:"on32_pkey_mprotect"`
+	On32ProcessVmReadv     *ebpf.Program `ebpf:"on32_process_vm_readv"`
+	On32ProcessVmWritev    *ebpf.Program `ebpf:"on32_process_vm_writev"`
+	On32Ptrace             *ebpf.Program `ebpf:"on32_ptrace"`
+	On32Rename             *ebpf.Program `ebpf:"on32_rename"`
+	On32Renameat           *ebpf.Program `ebpf:"on32_renameat"`
+	On32Renameat2          *ebpf.Program `ebpf:"on32_renameat2"`
+	On32RequestKey         *ebpf.Program `ebpf:"on32_request_key"`
+	On32Setfsuid           *ebpf.Program `ebpf:"on32_setfsuid"`
+	On32Setns              *ebpf.Program `ebpf:"on32_setns"`
+	On32Setresuid          *ebpf.Program `ebpf:"on32_setresuid"`
+	On32Setreuid           *ebpf.Program `ebpf:"on32_setreuid"`
+	On32Setuid             *ebpf.Program `ebpf:"on32_setuid"`
+	On32Socket             *ebpf.Program `ebpf:"on32_socket"`
+	On32Socketcall         *ebpf.Program `ebpf:"on32_socketcall"`
+	On32Symlink            *ebpf.Program `ebpf:"on32_symlink"`
+	On32Symlinkat          *ebpf.Program `ebpf:"on32_symlinkat"`
+	On32Tgkill             *ebpf.Program `ebpf:"on32_tgkill"`
+	On32Tkill              *ebpf.Program `ebpf:"on32_tkill"`
+	On32Umount             *ebpf.Program `ebpf:"on32_umount"`
+	On32Unlink             *ebpf.Program `ebpf:"on32_unlink"`
+	On32Unlinkat           *ebpf.Program `ebpf:"on32_unlinkat"`
+	On32Unshare            *ebpf.Program `ebpf:"on32_unshare"`
+	On32Userfaultfd        *ebpf.Program `ebpf:"on32_userfaultfd"`
 	OnAccept               *ebpf.Program `ebpf:"on_accept"`
 	OnAccept4              *ebpf.Program `ebpf:"on_accept4"`
 	OnAddKey               *ebpf.Program `ebpf:"on_add_key"`
@@ -688,6 +880,7 @@ type bpfPrograms struct {
 	OnCapset               *ebpf.Program `ebpf:"on_capset"`
 	OnChmod                *ebpf.Program `ebpf:"on_chmod"`
 	OnChroot               *ebpf.Program `ebpf:"on_chroot"`
+	OnCompat               *ebpf.Program `ebpf:"on_compat"`
 	OnConnect              *ebpf.Program `ebpf:"on_connect"`
 	OnConnect4             *ebpf.Program `ebpf:"on_connect4"`
 	OnConnect6             *ebpf.Program `ebpf:"on_connect6"`
@@ -764,6 +957,68 @@ type bpfPrograms struct {
 
 func (p *bpfPrograms) Close() error {
 	return _BpfClose(
+		p.On32Accept,
+		p.On32Accept4,
+		p.On32AddKey,
+		p.On32Bind,
+		p.On32Bpf,
+		p.On32Capset,
+		p.On32Chmod,
+		p.On32Chroot,
+		p.On32Connect,
+		p.On32Creat,
+		p.On32Dup,
+		p.On32Dup2,
+		p.On32Dup3,
+		p.On32Fchmod,
+		p.On32Fchmodat,
+		p.On32Fchmodat2,
+		p.On32Fcntl,
+		p.On32FinitModule,
+		p.On32Fsmount,
+		p.On32InitModule,
+		p.On32IoUringSetup,
+		p.On32Keyctl,
+		p.On32Kill,
+		p.On32Link,
+		p.On32Linkat,
+		p.On32Listen,
+		p.On32MemfdCreate,
+		p.On32Mmap,
+		p.On32Mount,
+		p.On32MoveMount,
+		p.On32Mprotect,
+		p.On32OldMmap,
+		p.On32Open,
+		p.On32OpenByHandleAt,
+		p.On32OpenTree,
+		p.On32Openat,
+		p.On32Openat2,
+		p.On32PivotRoot,
+		p.On32PkeyMprotect,
+		p.On32ProcessVmReadv,
+		p.On32ProcessVmWritev,
+		p.On32Ptrace,
+		p.On32Rename,
+		p.On32Renameat,
+		p.On32Renameat2,
+		p.On32RequestKey,
+		p.On32Setfsuid,
+		p.On32Setns,
+		p.On32Setresuid,
+		p.On32Setreuid,
+		p.On32Setuid,
+		p.On32Socket,
+		p.On32Socketcall,
+		p.On32Symlink,
+		p.On32Symlinkat,
+		p.On32Tgkill,
+		p.On32Tkill,
+		p.On32Umount,
+		p.On32Unlink,
+		p.On32Unlinkat,
+		p.On32Unshare,
+		p.On32Userfaultfd,
 		p.OnAccept,
 		p.OnAccept4,
 		p.OnAddKey,
@@ -774,6 +1029,7 @@ func (p *bpfPrograms) Close() error {
 		p.OnCapset,
 		p.OnChmod,
 		p.OnChroot,
+		p.OnCompat,
 		p.OnConnect,
 		p.OnConnect4,
 		p.OnConnect6,

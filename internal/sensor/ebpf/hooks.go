@@ -38,10 +38,11 @@ const (
 	whyCgroup    = "sees the kernel's copy of the address, whatever call brought it"
 	whyPackets   = "messages as they leave and reach the socket"
 	whyOut       = "messages as they leave, and packets that no other hook sees: those of raw and ping sockets"
+	whyUring     = "operations of io_uring replace system calls"
 )
 
-// hookTable lists all hooks of this kernel's architecture.
-func hookTable() []hook {
+// hookTable lists all hooks of this kernel's architecture, with those for 32-bit code if they are asked for.
+func hookTable(compat bool) []hook {
 	only := func(ks ...event.Kind) (set event.Kinds) {
 		for _, k := range ks {
 			set = set.With(k)
@@ -83,10 +84,13 @@ func hookTable() []hook {
 		{bpfProgOnUringSubmit, files, true}, {bpfProgOnUringSubmitOld, files, true}, {bpfProgOnUringComplete, files, false},
 		{bpfProgOnUringSubmitSocket, sockets, true}, {bpfProgOnUringSubmitSocketOld, sockets, true}, {bpfProgOnUringCompleteSocket, sockets, false},
 	} {
-		hooks = append(hooks, hook{program: u.program, kinds: u.kinds, why: "operations of io_uring replace system calls", renamed: u.renamed, attach: tracing})
+		hooks = append(hooks, hook{program: u.program, kinds: u.kinds, why: whyUring, renamed: u.renamed, attach: tracing})
 	}
 	for _, c := range exitCalls {
 		hooks = append(hooks, hook{program: "on_" + c.name, kinds: only(c.kind), why: whySyscall, attach: tracepoint("sys_exit_" + c.name)})
+	}
+	if compat {
+		hooks = append(hooks, compatHooks()...)
 	}
 	return hooks
 }

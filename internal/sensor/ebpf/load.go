@@ -119,7 +119,7 @@ func (l *loader) program(name string) (*ebpf.Program, string, error) {
 
 // load creates the maps and loads the programs that every source needs.
 func load(opts Options) (_ *kernel, err error) {
-	k := &kernel{hooks: hookTable(), maps: map[string]*ebpf.Map{}, scoped: opts.Scope != ""}
+	k := &kernel{hooks: hookTable(opts.Compat), maps: map[string]*ebpf.Map{}, scoped: opts.Scope != ""}
 	defer func() {
 		if err != nil {
 			k.close()

@@ -2,6 +2,7 @@ package actor
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -28,7 +29,13 @@ func sampleProgram(name string) ([]byte, error) {
 	if name != Malicious && name != CustomMalicious {
 		return nil, fmt.Errorf("no sample %q", name)
 	}
-	return tiny.Program{Data: []byte("Vedette's simulation: " + name + " sample, harmless"), Exit: DropExit}.ELF()
+	// Malware stays for a while: struct timespec, 0.3 s.
+	data := binary.LittleEndian.AppendUint64(make([]byte, 8), 300_000_000)
+	return tiny.Program{
+		Data:  append(data, "Vedette's simulation: "+name+" sample, harmless"...),
+		Calls: []tiny.Call{{Number: unix.SYS_NANOSLEEP, Args: [6]uint64{tiny.DataAddress}}},
+		Exit:  DropExit,
+	}.ELF()
 }
 
 // SampleSHA256 returns the hash of a sample in lower-case hexadecimal.

@@ -35,8 +35,10 @@ func library(args []string) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(path)
 	switch how {
+	case "removed":
+		defer os.Remove(path)
+		fallthrough
 	case "preload", "rename":
 		c := exec.Command("sh", "-c", "exit 23")
 		c.Env = append(os.Environ(), "LD_PRELOAD="+path)

@@ -116,18 +116,18 @@ INLINE int one_name(u32 kind, struct task_struct *task, s64 result, struct given
 
 ON_EXIT(renameat2, KIND_RENAME)
 {
-	return two_names(KIND_RENAME, task, result, GIVEN(ARG1(regs), ARG2(regs)), GIVEN(ARG3(regs), ARG4(regs)), ARG5(regs));
+	return two_names(KIND_RENAME, task, result, GIVEN(ARG1(args), ARG2(args)), GIVEN(ARG3(args), ARG4(args)), ARG5(args));
 }
 
 ON_EXIT(renameat, KIND_RENAME)
 {
-	return two_names(KIND_RENAME, task, result, GIVEN(ARG1(regs), ARG2(regs)), GIVEN(ARG3(regs), ARG4(regs)), 0);
+	return two_names(KIND_RENAME, task, result, GIVEN(ARG1(args), ARG2(args)), GIVEN(ARG3(args), ARG4(args)), 0);
 }
 
 /* The path is the new link, the target what it leads to. */
 ON_EXIT(linkat, KIND_LINK)
 {
-	return two_names(KIND_LINK, task, result, GIVEN(ARG3(regs), ARG4(regs)), GIVEN(ARG1(regs), ARG2(regs)), ARG5(regs));
+	return two_names(KIND_LINK, task, result, GIVEN(ARG3(args), ARG4(args)), GIVEN(ARG1(args), ARG2(args)), ARG5(args));
 }
 
 /* The target is the text of the link: it is not relative to anything yet. */
@@ -147,31 +147,31 @@ INLINE int symlinked(struct task_struct *task, s64 result, struct given path, st
 
 ON_EXIT(symlinkat, KIND_SYMLINK)
 {
-	return symlinked(task, result, GIVEN(ARG2(regs), ARG3(regs)), GIVEN(0, ARG1(regs)));
+	return symlinked(task, result, GIVEN(ARG2(args), ARG3(args)), GIVEN(0, ARG1(args)));
 }
 
 ON_EXIT(unlinkat, KIND_UNLINK)
 {
-	if (ARG3(regs) & AT_REMOVEDIR)
+	if (ARG3(args) & AT_REMOVEDIR)
 		return 0;
-	return one_name(KIND_UNLINK, task, result, GIVEN(ARG1(regs), ARG2(regs)), ARG3(regs), 0);
+	return one_name(KIND_UNLINK, task, result, GIVEN(ARG1(args), ARG2(args)), ARG3(args), 0);
 }
 
 #define MODE_BITS 07777
 
 ON_EXIT(fchmodat, KIND_CHMOD)
 {
-	return one_name(KIND_CHMOD, task, result, GIVEN(ARG1(regs), ARG2(regs)), 0, ARG3(regs) & MODE_BITS);
+	return one_name(KIND_CHMOD, task, result, GIVEN(ARG1(args), ARG2(args)), 0, ARG3(args) & MODE_BITS);
 }
 
 ON_EXIT(fchmodat2, KIND_CHMOD)
 {
-	return one_name(KIND_CHMOD, task, result, GIVEN(ARG1(regs), ARG2(regs)), ARG4(regs), ARG3(regs) & MODE_BITS);
+	return one_name(KIND_CHMOD, task, result, GIVEN(ARG1(args), ARG2(args)), ARG4(args), ARG3(args) & MODE_BITS);
 }
 
 ON_EXIT(fchmod, KIND_CHMOD)
 {
-	struct file *file = file_of(task, ARG1(regs));
+	struct file *file = file_of(task, ARG1(args));
 	struct scratch *s;
 	struct file_record *r;
 	u32 off = sizeof(*r);
@@ -183,7 +183,7 @@ ON_EXIT(fchmod, KIND_CHMOD)
 		return 0;
 	r = (void *)s->data;
 	describe_file(r, file);
-	r->mode = ARG2(regs) & MODE_BITS;
+	r->mode = ARG2(args) & MODE_BITS;
 	off = append_file(s, off, file, task);
 	return end_file(s, KIND_CHMOD, off, result, task);
 }
@@ -191,27 +191,27 @@ ON_EXIT(fchmod, KIND_CHMOD)
 #if defined(__TARGET_ARCH_x86)
 ON_EXIT(rename, KIND_RENAME)
 {
-	return two_names(KIND_RENAME, task, result, GIVEN(AT_FDCWD, ARG1(regs)), GIVEN(AT_FDCWD, ARG2(regs)), 0);
+	return two_names(KIND_RENAME, task, result, GIVEN(AT_FDCWD, ARG1(args)), GIVEN(AT_FDCWD, ARG2(args)), 0);
 }
 
 ON_EXIT(link, KIND_LINK)
 {
-	return two_names(KIND_LINK, task, result, GIVEN(AT_FDCWD, ARG2(regs)), GIVEN(AT_FDCWD, ARG1(regs)), 0);
+	return two_names(KIND_LINK, task, result, GIVEN(AT_FDCWD, ARG2(args)), GIVEN(AT_FDCWD, ARG1(args)), 0);
 }
 
 ON_EXIT(symlink, KIND_SYMLINK)
 {
-	return symlinked(task, result, GIVEN(AT_FDCWD, ARG2(regs)), GIVEN(0, ARG1(regs)));
+	return symlinked(task, result, GIVEN(AT_FDCWD, ARG2(args)), GIVEN(0, ARG1(args)));
 }
 
 ON_EXIT(unlink, KIND_UNLINK)
 {
-	return one_name(KIND_UNLINK, task, result, GIVEN(AT_FDCWD, ARG1(regs)), 0, 0);
+	return one_name(KIND_UNLINK, task, result, GIVEN(AT_FDCWD, ARG1(args)), 0, 0);
 }
 
 ON_EXIT(chmod, KIND_CHMOD)
 {
-	return one_name(KIND_CHMOD, task, result, GIVEN(AT_FDCWD, ARG1(regs)), 0, ARG2(regs) & MODE_BITS);
+	return one_name(KIND_CHMOD, task, result, GIVEN(AT_FDCWD, ARG1(args)), 0, ARG2(args) & MODE_BITS);
 }
 #endif
 
@@ -226,12 +226,12 @@ ON_EXIT(memfd_create, KIND_MEMFD)
 	if (!s)
 		return 0;
 	r = (void *)s->data;
-	r->flags = ARG2(regs);
+	r->flags = ARG2(args);
 	if (file) {
 		describe_file(r, file);
 		off = append_file(s, off, file, task);
 	} else {
-		r->path_len = append_given(s, off, GIVEN(AT_FDCWD, ARG1(regs)));
+		r->path_len = append_given(s, off, GIVEN(AT_FDCWD, ARG1(args)));
 		off += r->path_len;
 	}
 	return end_file(s, KIND_MEMFD, off, result, task);
@@ -246,7 +246,7 @@ ON_EXIT(chroot, KIND_CHROOT)
 	u8 form;
 
 	if (result < 0)
-		return one_name(KIND_CHROOT, task, result, GIVEN(AT_FDCWD, ARG1(regs)), 0, 0);
+		return one_name(KIND_CHROOT, task, result, GIVEN(AT_FDCWD, ARG1(args)), 0, 0);
 	s = begin_file(KIND_CHROOT, task);
 	if (!s)
 		return 0;
@@ -258,13 +258,13 @@ ON_EXIT(chroot, KIND_CHROOT)
 
 ON_EXIT(pivot_root, KIND_PIVOT_ROOT)
 {
-	return two_names(KIND_PIVOT_ROOT, task, result, GIVEN(AT_FDCWD, ARG1(regs)), GIVEN(AT_FDCWD, ARG2(regs)), 0);
+	return two_names(KIND_PIVOT_ROOT, task, result, GIVEN(AT_FDCWD, ARG1(args)), GIVEN(AT_FDCWD, ARG2(args)), 0);
 }
 
 /* Kernels that load modules have these calls; others have not even the hook. */
 ON_EXIT(finit_module, KIND_MODULE)
 {
-	struct file *file = file_of(task, ARG1(regs));
+	struct file *file = file_of(task, ARG1(args));
 	struct scratch *s = begin_file(KIND_MODULE, task);
 	struct file_record *r;
 	u32 off = sizeof(*r);
@@ -272,7 +272,7 @@ ON_EXIT(finit_module, KIND_MODULE)
 	if (!s)
 		return 0;
 	r = (void *)s->data;
-	r->flags = ARG3(regs);
+	r->flags = ARG3(args);
 	if (file) {
 		describe_file(r, file);
 		off = append_file(s, off, file, task);

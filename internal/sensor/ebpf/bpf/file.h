@@ -128,69 +128,41 @@ INLINE int opened(struct task_struct *task, s64 result, struct given name, u64 f
 	return opened_file(task, result, result >= 0 ? file_of(task, result) : NULL, name, flags, sure);
 }
 
-SEC("tracepoint/syscalls/sys_exit_openat")
-int on_openat(struct sys_exit *ctx)
+ON_EXIT(openat, KIND_OPEN)
 {
-	if (!wants(KIND_OPEN))
-		return 0;
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct pt_regs *regs = (void *)bpf_task_pt_regs(task);
-	u64 flags = ARG3(regs);
-	if (is_idle(flags))
-		return 0;
-	return opened(task, ctx->result, GIVEN(ARG1(regs), ARG2(regs)), flags, true);
+	u64 flags = ARG3(args);
+
+	return is_idle(flags) ? 0 : opened(task, result, GIVEN(ARG1(args), ARG2(args)), flags, true);
 }
 
 /* The flags are in memory that the program may have changed since, so a success is judged by the file alone. */
-SEC("tracepoint/syscalls/sys_exit_openat2")
-int on_openat2(struct sys_exit *ctx)
+ON_EXIT(openat2, KIND_OPEN)
 {
 	struct open_how how = {};
 
-	if (!wants(KIND_OPEN))
+	bpf_probe_read_user(&how, sizeof(how), (void *)ARG3(args));
+	if (result < 0 && is_idle(how.flags))
 		return 0;
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct pt_regs *regs = (void *)bpf_task_pt_regs(task);
-	bpf_probe_read_user(&how, sizeof(how), (void *)ARG3(regs));
-	if (ctx->result < 0 && is_idle(how.flags))
-		return 0;
-	return opened(task, ctx->result, GIVEN(ARG1(regs), ARG2(regs)), how.flags, false);
+	return opened(task, result, GIVEN(ARG1(args), ARG2(args)), how.flags, false);
 }
 
-SEC("tracepoint/syscalls/sys_exit_open_by_handle_at")
-int on_open_by_handle_at(struct sys_exit *ctx)
+ON_EXIT(open_by_handle_at, KIND_OPEN)
 {
-	if (!wants(KIND_OPEN))
-		return 0;
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct pt_regs *regs = (void *)bpf_task_pt_regs(task);
-	u64 flags = ARG3(regs);
-	if (is_idle(flags))
-		return 0;
-	return opened(task, ctx->result, GIVEN(0, 0), flags, true);
+	u64 flags = ARG3(args);
+
+	return is_idle(flags) ? 0 : opened(task, result, GIVEN(0, 0), flags, true);
 }
 
 #if defined(__TARGET_ARCH_x86)
-SEC("tracepoint/syscalls/sys_exit_open")
-int on_open(struct sys_exit *ctx)
+ON_EXIT(open, KIND_OPEN)
 {
-	if (!wants(KIND_OPEN))
-		return 0;
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct pt_regs *regs = (void *)bpf_task_pt_regs(task);
-	u64 flags = ARG2(regs);
-	if (is_idle(flags))
-		return 0;
-	return opened(task, ctx->result, GIVEN(AT_FDCWD, ARG1(regs)), flags, true);
+	u64 flags = ARG2(args);
+
+	return is_idle(flags) ? 0 : opened(task, result, GIVEN(AT_FDCWD, ARG1(args)), flags, true);
 }
 
-SEC("tracepoint/syscalls/sys_exit_creat")
-int on_creat(struct sys_exit *ctx)
+ON_EXIT(creat, KIND_OPEN)
 {
-	if (!wants(KIND_OPEN))
-		return 0;
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct pt_regs *regs = (void *)bpf_task_pt_regs(task);
-	return opened(task, ctx->result, GIVEN(AT_FDCWD, ARG1(regs)), O_WRONLY | O_CREAT | O_TRUNC, true);
+	return opened(task, result, GIVEN(AT_FDCWD, ARG1(args)), O_WRONLY | O_CREAT | O_TRUNC, true);
 }
 #endif

@@ -31,6 +31,7 @@ typedef _Bool bool;
 /* The BPF interface itself is stable, so its types are written out and not relocated. */
 enum {
 	BPF_MAP_TYPE_HASH = 1,
+	BPF_MAP_TYPE_PROG_ARRAY = 3,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_CGROUP_ARRAY = 8,
 	BPF_MAP_TYPE_SK_STORAGE = 24,
@@ -420,6 +421,11 @@ struct bpf_iter__task {
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
 	unsigned long di, si, dx, r10, r8;
+	unsigned long bx, cx, orig_ax;
+};
+
+struct thread_info {
+	u32 status;
 };
 #elif defined(__TARGET_ARCH_arm64)
 struct pt_regs {
@@ -432,20 +438,20 @@ struct pt_regs {
 
 #pragma clang attribute pop
 
-/* Arguments of a system call as they stand in the saved registers when it returns: only x86-64 and arm64 keep them all. */
+/* Arguments of a 64-bit system call as they stand in the saved registers when it returns: only x86-64 and arm64 keep them all. */
 #if defined(__TARGET_ARCH_x86)
-#define ARG1(r) ((r)->di)
-#define ARG2(r) ((r)->si)
-#define ARG3(r) ((r)->dx)
-#define ARG4(r) ((r)->r10)
-#define ARG5(r) ((r)->r8)
+#define SAVED1(r) ((r)->di)
+#define SAVED2(r) ((r)->si)
+#define SAVED3(r) ((r)->dx)
+#define SAVED4(r) ((r)->r10)
+#define SAVED5(r) ((r)->r8)
 #define O_LARGEFILE 0100000
 #else
-#define ARG1(r) ((r)->orig_x0)
-#define ARG2(r) ((r)->regs[1])
-#define ARG3(r) ((r)->regs[2])
-#define ARG4(r) ((r)->regs[3])
-#define ARG5(r) ((r)->regs[4])
+#define SAVED1(r) ((r)->orig_x0)
+#define SAVED2(r) ((r)->regs[1])
+#define SAVED3(r) ((r)->regs[2])
+#define SAVED4(r) ((r)->regs[3])
+#define SAVED5(r) ((r)->regs[4])
 #define O_LARGEFILE 0400000
 #endif
 
@@ -460,7 +466,6 @@ struct pt_regs {
 #define SOCK_DGRAM 2
 #define SOCK_RAW 3
 #define SOCK_PACKET 10
-
 #define IPPROTO_ICMP 1
 #define IPPROTO_TCP 6
 #define IPPROTO_UDP 17

@@ -32,18 +32,18 @@ ON_EXIT(mmap, KIND_MMAP)
 	struct file *file;
 	u32 off = sizeof(*r);
 
-	if (!(ARG3(regs) & PROT_EXEC) || (ARG4(regs) & MAP_ANONYMOUS))
+	if (!(ARG3(args) & PROT_EXEC) || (ARG4(args) & MAP_ANONYMOUS))
 		return 0;
 	if (!error_of(result))
 		bpf_find_vma(task, result, look_at_mapping, &m, 0);
-	file = m.found ? (void *)m.file : file_of(task, ARG5(regs)); /* the list of mappings can be locked at this moment */
+	file = m.found ? (void *)m.file : file_of(task, ARG5(args)); /* the list of mappings can be locked at this moment */
 	if (!file)
 		return 0;
 	s = begin_file(KIND_MMAP, task);
 	if (!s)
 		return 0;
 	r = (void *)s->data;
-	r->flags = ARG3(regs);
+	r->flags = ARG3(args);
 	describe_file(r, file);
 	off = append_file(s, off, file, task);
 	return end_file(s, KIND_MMAP, off, result, task);
@@ -90,10 +90,10 @@ INLINE int protected(struct task_struct *task, u64 start, u64 length, u64 protec
 
 ON_EXIT(mprotect, KIND_MPROTECT)
 {
-	return protected(task, ARG1(regs), ARG2(regs), ARG3(regs), result);
+	return protected(task, ARG1(args), ARG2(args), ARG3(args), result);
 }
 
 ON_EXIT(pkey_mprotect, KIND_MPROTECT)
 {
-	return protected(task, ARG1(regs), ARG2(regs), ARG3(regs), result);
+	return protected(task, ARG1(args), ARG2(args), ARG3(args), result);
 }

@@ -84,7 +84,7 @@ INLINE int end_mount(struct scratch *s, u32 kind, u32 off, s64 result, struct ta
 
 ON_EXIT(mount, KIND_MOUNT)
 {
-	struct scratch *s = begin_mount(KIND_MOUNT, task, ARG4(regs));
+	struct scratch *s = begin_mount(KIND_MOUNT, task, ARG4(args));
 	struct mount_record *r;
 	u32 off = sizeof(*r);
 	long got;
@@ -92,11 +92,11 @@ ON_EXIT(mount, KIND_MOUNT)
 	if (!s)
 		return 0;
 	r = (void *)s->data;
-	r->source_len = append_given(s, off, GIVEN(0, ARG1(regs))); /* a device, a folder or any word: not made absolute */
+	r->source_len = append_given(s, off, GIVEN(0, ARG1(args))); /* a device, a folder or any word: not made absolute */
 	off += r->source_len;
-	off = append_mount_target_at(s, off, AT_FDCWD, ARG2(regs), task);
+	off = append_mount_target_at(s, off, AT_FDCWD, ARG2(args), task);
 	off &= SCRATCH_MASK;
-	got = bpf_probe_read_user_str(&s->data[off], MOUNT_NAME_MAX, (void *)ARG3(regs));
+	got = bpf_probe_read_user_str(&s->data[off], MOUNT_NAME_MAX, (void *)ARG3(args));
 	if (got > 0)
 		r->type_len = got - 1;
 	return end_mount(s, KIND_MOUNT, off + r->type_len, result, task);
@@ -104,7 +104,7 @@ ON_EXIT(mount, KIND_MOUNT)
 
 ON_EXIT(move_mount, KIND_MOUNT)
 {
-	struct scratch *s = begin_mount(KIND_MOUNT, task, ARG5(regs));
+	struct scratch *s = begin_mount(KIND_MOUNT, task, ARG5(args));
 	struct file *file = NULL;
 	struct mount_record *r;
 	u32 off = sizeof(*r);
@@ -113,18 +113,18 @@ ON_EXIT(move_mount, KIND_MOUNT)
 	if (!s)
 		return 0;
 	r = (void *)s->data;
-	if (ARG5(regs) & MOVE_MOUNT_F_EMPTY_PATH)
-		file = file_of(task, ARG1(regs));
+	if (ARG5(args) & MOVE_MOUNT_F_EMPTY_PATH)
+		file = file_of(task, ARG1(args));
 	if (file)
 		off = append_mount_source(s, off, file);
 	else
-		off = append_source_at(s, off, ARG1(regs), ARG2(regs), task);
+		off = append_source_at(s, off, ARG1(args), ARG2(args), task);
 	if (file && result >= 0) { /* the mount hangs where it was moved to */
 		r->target_len = append_path(s, off, PATH_MAX, &file->f_path, task, &form);
 		r->target_form = form;
 		off += r->target_len;
 	} else {
-		off = append_mount_target_at(s, off, ARG3(regs), ARG4(regs), task);
+		off = append_mount_target_at(s, off, ARG3(args), ARG4(args), task);
 	}
 	if (file)
 		off = append_mount_type(s, off, file);
@@ -134,7 +134,7 @@ ON_EXIT(move_mount, KIND_MOUNT)
 /* A mount that hangs nowhere yet: there is no target. */
 ON_EXIT(fsmount, KIND_MOUNT)
 {
-	struct scratch *s = begin_mount(KIND_MOUNT, task, ARG3(regs));
+	struct scratch *s = begin_mount(KIND_MOUNT, task, ARG3(args));
 	struct file *file;
 	u32 off = sizeof(struct mount_record);
 
@@ -154,22 +154,22 @@ ON_EXIT(open_tree, KIND_MOUNT)
 	struct scratch *s;
 	u32 off = sizeof(struct mount_record);
 
-	if (!(ARG3(regs) & OPEN_TREE_CLONE))
+	if (!(ARG3(args) & OPEN_TREE_CLONE))
 		return 0;
-	s = begin_mount(KIND_MOUNT, task, ARG3(regs));
+	s = begin_mount(KIND_MOUNT, task, ARG3(args));
 	if (!s)
 		return 0;
-	off = append_source_at(s, off, ARG1(regs), ARG2(regs), task);
+	off = append_source_at(s, off, ARG1(args), ARG2(args), task);
 	return end_mount(s, KIND_MOUNT, off, result, task);
 }
 
 ON_EXIT(umount, KIND_UMOUNT)
 {
-	struct scratch *s = begin_mount(KIND_UMOUNT, task, ARG2(regs));
+	struct scratch *s = begin_mount(KIND_UMOUNT, task, ARG2(args));
 	u32 off = sizeof(struct mount_record);
 
 	if (!s)
 		return 0;
-	off = append_mount_target_at(s, off, AT_FDCWD, ARG1(regs), task);
+	off = append_mount_target_at(s, off, AT_FDCWD, ARG1(args), task);
 	return end_mount(s, KIND_UMOUNT, off, result, task);
 }

@@ -25,23 +25,23 @@ INLINE int report_creds(u32 kind, struct task_struct *task, s64 result, u32 uid,
 
 ON_EXIT(setuid, KIND_SETUID)
 {
-	return outside(task) ? 0 : report_creds(KIND_SETUID, task, result, ARG1(regs), ARG1(regs), 0, false);
+	return outside(task) ? 0 : report_creds(KIND_SETUID, task, result, ARG1(args), ARG1(args), 0, false);
 }
 
 ON_EXIT(setreuid, KIND_SETUID)
 {
-	return outside(task) ? 0 : report_creds(KIND_SETUID, task, result, ARG1(regs), ARG2(regs), 0, false);
+	return outside(task) ? 0 : report_creds(KIND_SETUID, task, result, ARG1(args), ARG2(args), 0, false);
 }
 
 ON_EXIT(setresuid, KIND_SETUID)
 {
-	return outside(task) ? 0 : report_creds(KIND_SETUID, task, result, ARG1(regs), ARG2(regs), 0, false);
+	return outside(task) ? 0 : report_creds(KIND_SETUID, task, result, ARG1(args), ARG2(args), 0, false);
 }
 
 /* It answers with the id before and never fails; -1 only asks. The id for files is reported as the effective one. */
 ON_EXIT(setfsuid, KIND_SETUID)
 {
-	u32 uid = ARG1(regs);
+	u32 uid = ARG1(args);
 
 	return uid == SAME_ID || outside(task) ? 0 : report_creds(KIND_SETUID, task, 0, SAME_ID, uid, 0, false);
 }
@@ -84,7 +84,7 @@ ON_EXIT(capset, KIND_CAPSET)
 	if (outside(task))
 		return 0;
 	if (result < 0) {
-		bpf_probe_read_user(asked, sizeof(asked), (void *)ARG2(regs));
+		bpf_probe_read_user(asked, sizeof(asked), (void *)ARG2(args));
 		capabilities = (u64)asked[1].effective << 32 | asked[0].effective;
 	} else {
 		capabilities = effective_capabilities(task->cred);
@@ -113,7 +113,7 @@ INLINE int report_call(u32 kind, struct task_struct *task, s64 result, u32 comma
 
 ON_EXIT(userfaultfd, KIND_USERFAULTFD)
 {
-	return report_call(KIND_USERFAULTFD, task, result, 0, ARG1(regs));
+	return report_call(KIND_USERFAULTFD, task, result, 0, ARG1(args));
 }
 
 #define NEW_NAMESPACES (CLONE_NEWTIME | CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET)
@@ -121,7 +121,7 @@ ON_EXIT(userfaultfd, KIND_USERFAULTFD)
 /* Unsharing files or memory alone is not about namespaces. */
 ON_EXIT(unshare, KIND_UNSHARE)
 {
-	return ARG1(regs) & NEW_NAMESPACES ? report_call(KIND_UNSHARE, task, result, 0, ARG1(regs)) : 0;
+	return ARG1(args) & NEW_NAMESPACES ? report_call(KIND_UNSHARE, task, result, 0, ARG1(args)) : 0;
 }
 
 /* Namespaces made together with a process: what the child has and its parent has not. */
@@ -171,12 +171,12 @@ enum {
 /* Looking up and changing a map's entries is what every user of BPF does all the time; what is left is rare. */
 ON_EXIT(bpf, KIND_BPF)
 {
-	u32 command = ARG1(regs), type = 0;
+	u32 command = ARG1(args), type = 0;
 
 	switch (command) {
 	case BPF_CMD_MAP_CREATE:
 	case BPF_CMD_PROG_LOAD:
-		bpf_probe_read_user(&type, sizeof(type), (void *)ARG2(regs)); /* of the map or program: the first member */
+		bpf_probe_read_user(&type, sizeof(type), (void *)ARG2(args)); /* of the map or program: the first member */
 		break;
 	case BPF_CMD_OBJ_PIN:
 	case BPF_CMD_OBJ_GET:
@@ -199,7 +199,7 @@ ON_EXIT(bpf, KIND_BPF)
 
 ON_EXIT(keyctl, KIND_KEYCTL)
 {
-	return report_call(KIND_KEYCTL, task, result, ARG1(regs), 0);
+	return report_call(KIND_KEYCTL, task, result, ARG1(args), 0);
 }
 
 ON_EXIT(add_key, KIND_KEYCTL)
@@ -220,7 +220,7 @@ ON_EXIT(io_uring_setup, KIND_IO_URING)
 {
 	struct io_uring_params p = {};
 
-	bpf_probe_read_user(&p, sizeof(p), (void *)ARG2(regs));
+	bpf_probe_read_user(&p, sizeof(p), (void *)ARG2(args));
 	return report_call(KIND_IO_URING, task, result, 0, p.flags);
 }
 
@@ -260,12 +260,12 @@ INLINE int reached(u32 kind, struct task_struct *task, s64 result, u32 pid)
 
 ON_EXIT(process_vm_readv, KIND_VM_READ)
 {
-	return reached(KIND_VM_READ, task, result, ARG1(regs));
+	return reached(KIND_VM_READ, task, result, ARG1(args));
 }
 
 ON_EXIT(process_vm_writev, KIND_VM_WRITE)
 {
-	return reached(KIND_VM_WRITE, task, result, ARG1(regs));
+	return reached(KIND_VM_WRITE, task, result, ARG1(args));
 }
 
 #define NSFS_MAGIC 0x6e736673
@@ -273,14 +273,15 @@ ON_EXIT(process_vm_writev, KIND_VM_WRITE)
 /* The type that was asked for, or else that of the namespace behind the descriptor. */
 ON_EXIT(setns, KIND_SETNS)
 {
-	u32 type = ARG2(regs);
+	struct file *file = file_of(task, ARG1(args));
+	u32 type = ARG2(args);
 	struct ns_common *ns;
 	struct inode *inode;
 
 	if (outside(task))
 		return 0;
 	if (!type) {
-		inode = BPF_CORE_READ(file_of(task, ARG1(regs)), f_inode);
+		inode = BPF_CORE_READ(file, f_inode);
 		if (BPF_CORE_READ(inode, i_sb, s_magic) == NSFS_MAGIC) {
 			ns = BPF_CORE_READ(inode, i_private);
 			if (bpf_core_field_exists(ns->ns_type))
@@ -335,15 +336,15 @@ INLINE int refused(struct task_struct *task, s64 result, u32 pid, u32 signal)
 
 ON_EXIT(kill, KIND_KILL)
 {
-	return refused(task, result, ARG1(regs), ARG2(regs));
+	return refused(task, result, ARG1(args), ARG2(args));
 }
 
 ON_EXIT(tkill, KIND_KILL)
 {
-	return refused(task, result, ARG1(regs), ARG2(regs));
+	return refused(task, result, ARG1(args), ARG2(args));
 }
 
 ON_EXIT(tgkill, KIND_KILL)
 {
-	return refused(task, result, ARG1(regs), ARG3(regs));
+	return refused(task, result, ARG1(args), ARG3(args));
 }

@@ -90,35 +90,28 @@ INLINE struct task_struct *task_of(struct pid_namespace *ns, u32 nr, u32 level)
 	return (void *)first - bpf_core_field_offset(struct task_struct, pid_links);
 }
 
-SEC("tracepoint/syscalls/sys_exit_ptrace")
-int on_ptrace(struct sys_exit *ctx)
+ON_EXIT(ptrace, KIND_PTRACE)
 {
-	struct task_struct *task, *target = NULL, *leader;
+	struct task_struct *target = NULL, *leader;
 	struct pid_namespace *ns;
 	struct ptrace_record *r;
-	struct pt_regs *regs;
-	u64 request;
+	u64 request = ARG1(args);
 	u32 level;
 
-	if (!wants(KIND_PTRACE))
-		return 0;
-	task = bpf_get_current_task_btf();
-	regs = (void *)bpf_task_pt_regs(task);
-	request = ARG1(regs);
 	if (!changes_target(request) || outside(task))
 		return 0;
 	if (request == PTRACE_TRACEME) {
 		target = task->real_parent;
 	} else {
 		ns = pid_namespace_of(task, &level);
-		target = task_of(ns, ARG2(regs), level);
+		target = task_of(ns, ARG2(args), level);
 	}
 	r = bpf_ringbuf_reserve(&activity, sizeof(*r), 0);
 	if (!r) {
 		lose(KIND_PTRACE, LOSS_RING);
 		return 0;
 	}
-	fill(&r->header, KIND_PTRACE, sizeof(*r), ctx->result < 0 ? -ctx->result : 0, task);
+	fill(&r->header, KIND_PTRACE, sizeof(*r), error_of(result), task);
 	r->request = request;
 	r->target = 0;
 	r->target_start = 0;

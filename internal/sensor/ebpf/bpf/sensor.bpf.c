@@ -10,6 +10,7 @@
 #include "privilege.h"
 #include "stream.h"
 #include "uring.h"
+#include "compat.h"
 
 /* Who is asking: run once by the loader, which may live in a pid namespace and then does not know its own number here. */
 SEC("raw_tp")

@@ -171,21 +171,57 @@ INLINE bool restarts(s64 result)
 	return result <= -ERESTARTSYS && result > -4096;
 }
 
-/*
- * A program at the exit of one system call: name(task, regs, result) follows. It runs only if the kind is wanted and the call has ended.
- */
-#define ON_EXIT(name, kind) \
-	INLINE int exit_##name(struct task_struct *task, struct pt_regs *regs, s64 result); \
+/* The arguments of a system call. */
+struct args {
+	u64 a[5];
+};
+
+#define ARG1(args) ((args)->a[0])
+#define ARG2(args) ((args)->a[1])
+#define ARG3(args) ((args)->a[2])
+#define ARG4(args) ((args)->a[3])
+#define ARG5(args) ((args)->a[4])
+
+#define NATIVE_EXIT(name, kind) \
 	SEC("tracepoint/syscalls/sys_exit_" #name) \
 	int on_##name(struct sys_exit *ctx) \
 	{ \
 		struct task_struct *task; \
+		struct pt_regs *saved; \
 		if (!wants(kind) || restarts(ctx->result)) \
 			return 0; \
 		task = bpf_get_current_task_btf(); \
-		return exit_##name(task, (void *)bpf_task_pt_regs(task), ctx->result); \
-	} \
-	INLINE int exit_##name(struct task_struct *task, struct pt_regs *regs, s64 result)
+		saved = (void *)bpf_task_pt_regs(task); \
+		struct args args = {{SAVED1(saved), SAVED2(saved), SAVED3(saved), SAVED4(saved), SAVED5(saved)}}; \
+		return exit_##name(task, &args, ctx->result); \
+	}
+
+#if defined(__TARGET_ARCH_x86)
+/* The same call made by 32-bit code, on which no tracepoint of the call is hit: see compat.h. */
+#define COMPAT_EXIT(name, kind) \
+	SEC("tp_btf/sys_exit") \
+	int on32_##name(u64 *ctx) \
+	{ \
+		struct pt_regs *saved = (void *)ctx[0]; \
+		s64 result = ctx[1]; \
+		if (!wants(kind) || restarts(result)) \
+			return 0; \
+		struct args args = {{(u32)saved->bx, (u32)saved->cx, (u32)saved->dx, (u32)saved->si, (u32)saved->di}}; \
+		return exit_##name(bpf_get_current_task_btf(), &args, result); \
+	}
+#else
+#define COMPAT_EXIT(name, kind)
+#endif
+
+/*
+ * The programs at the exit of one system call: name(task, args, result) follows. They run only if the kind is wanted and the call has ended.
+ * An argument is as wide as a register: what the call takes as 32 bits must be cut to that.
+ */
+#define ON_EXIT(name, kind) \
+	INLINE int exit_##name(struct task_struct *task, const struct args *args, s64 result); \
+	NATIVE_EXIT(name, kind) \
+	COMPAT_EXIT(name, kind) \
+	INLINE int exit_##name(struct task_struct *task, const struct args *args, s64 result)
 
 struct ancestry {
 	u64 cgroup;

@@ -2,7 +2,7 @@
 /*
  * Connect and bind. IPv4 and IPv6 come from the cgroup's socket hooks: they see the kernel's own copy of the address, also for TCP fast
  * open, for datagrams sent without connecting and for calls through io_uring. Unix sockets come from the system calls' exits and
- * from io_uring's completions. Raw and ping sockets send without any such hook; their packets are looked at (dns.h).
+ * from io_uring's completions (uring.h). Raw and ping sockets send without any such hook; their packets are looked at (dns.h).
  */
 #pragma once
 #include "path.h"
@@ -346,18 +346,12 @@ INLINE int unix_call(u32 kind, struct task_struct *task, s64 result, struct sock
 	return ship(s, kind, off);
 }
 
-INLINE int socket_call(struct sys_exit *ctx, u32 kind)
+INLINE int socket_call(u32 kind, struct task_struct *task, s64 result, u32 fd, const void *given, u32 len)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct pt_regs *regs = (void *)bpf_task_pt_regs(task);
-	const void *given = (void *)ARG2(regs);
-	struct file *file;
+	struct file *file = file_of(task, fd);
 	struct sock *sk;
 	u16 family;
 
-	if (restarts(ctx->result))
-		return 0;
-	file = file_of(task, ARG1(regs));
 	if (!file)
 		return 0;
 	sk = sock_of(file);
@@ -367,18 +361,16 @@ INLINE int socket_call(struct sys_exit *ctx, u32 kind)
 	if (outside(task))
 		return 0;
 	if (family != AF_UNIX)
-		return inet_call(kind, sk, given, error_of(ctx->result), task);
-	return unix_call(kind, task, ctx->result, sk, given, ARG3(regs), false);
+		return inet_call(kind, sk, given, error_of(result), task);
+	return unix_call(kind, task, result, sk, given, len, false);
 }
 
-SEC("tracepoint/syscalls/sys_exit_connect")
-int on_connect(struct sys_exit *ctx)
+ON_EXIT(connect, KIND_CONNECT)
 {
-	return wants(KIND_CONNECT) ? socket_call(ctx, KIND_CONNECT) : 0;
+	return socket_call(KIND_CONNECT, task, result, ARG1(args), (void *)ARG2(args), ARG3(args));
 }
 
-SEC("tracepoint/syscalls/sys_exit_bind")
-int on_bind(struct sys_exit *ctx)
+ON_EXIT(bind, KIND_BIND)
 {
-	return wants(KIND_BIND) ? socket_call(ctx, KIND_BIND) : 0;
+	return socket_call(KIND_BIND, task, result, ARG1(args), (void *)ARG2(args), ARG3(args));
 }

@@ -29,7 +29,7 @@ INLINE int made_socket(struct task_struct *task, s64 result, u16 family, u16 typ
 
 ON_EXIT(socket, KIND_SOCKET)
 {
-	return made_socket(task, result, ARG1(regs), ARG2(regs), ARG3(regs));
+	return made_socket(task, result, ARG1(args), ARG2(args), ARG3(args));
 }
 
 /* Reports a socket as the kernel has it; file may be a pipe for dup. */
@@ -64,13 +64,18 @@ INLINE int report_socket(u32 kind, struct task_struct *task, s64 result, struct 
 	return ship(s, kind, off);
 }
 
-ON_EXIT(listen, KIND_LISTEN)
+INLINE int listened(struct task_struct *task, s64 result, u32 fd)
 {
-	struct file *file = file_of(task, ARG1(regs));
+	struct file *file = file_of(task, fd);
 
 	if (!file || !sock_of(file) || outside(task))
 		return 0;
 	return report_socket(KIND_LISTEN, task, result, file, 0, 0);
+}
+
+ON_EXIT(listen, KIND_LISTEN)
+{
+	return listened(task, result, ARG1(args));
 }
 
 /* Nobody waiting is no attempt; any other failure is told with the socket that listens. */
@@ -88,12 +93,12 @@ INLINE int accepted(struct task_struct *task, s64 result, u32 fd)
 
 ON_EXIT(accept, KIND_ACCEPT)
 {
-	return accepted(task, result, ARG1(regs));
+	return accepted(task, result, ARG1(args));
 }
 
 ON_EXIT(accept4, KIND_ACCEPT)
 {
-	return accepted(task, result, ARG1(regs));
+	return accepted(task, result, ARG1(args));
 }
 
 /* Sockets and pipes that become standard input, output or error. */
@@ -113,24 +118,24 @@ INLINE int duplicated(struct task_struct *task, s64 result, u32 old_fd)
 
 ON_EXIT(dup, KIND_DUP)
 {
-	return duplicated(task, result, ARG1(regs));
+	return duplicated(task, result, ARG1(args));
 }
 
 ON_EXIT(dup3, KIND_DUP)
 {
-	return duplicated(task, result, ARG1(regs));
+	return duplicated(task, result, ARG1(args));
 }
 
 ON_EXIT(fcntl, KIND_DUP)
 {
-	u32 command = ARG2(regs);
+	u32 command = ARG2(args);
 
-	return command == F_DUPFD || command == F_DUPFD_CLOEXEC ? duplicated(task, result, ARG1(regs)) : 0;
+	return command == F_DUPFD || command == F_DUPFD_CLOEXEC ? duplicated(task, result, ARG1(args)) : 0;
 }
 
 #if defined(__TARGET_ARCH_x86)
 ON_EXIT(dup2, KIND_DUP)
 {
-	return duplicated(task, result, ARG1(regs));
+	return duplicated(task, result, ARG1(args));
 }
 #endif

@@ -316,8 +316,11 @@ INLINE int uring_socket(struct io_kiocb *req, s64 result, bool done)
 	}
 	if (opcode == IORING_OP_LISTEN)
 		return wants(KIND_LISTEN) ? report_socket(KIND_LISTEN, task, result, file, 0, 0) : 0;
-	if (BPF_CORE_READ(sk, __sk_common.skc_family) != AF_UNIX)
+	if (BPF_CORE_READ(sk, __sk_common.skc_family) != AF_UNIX) {
+		if (inet_by_syscall && opcode == IORING_OP_CONNECT && wants(KIND_CONNECT))
+			return inet_call(KIND_CONNECT, sk, BPF_CORE_READ(connect, addr), error_of(result), task);
 		return 0;
+	}
 	if (opcode == IORING_OP_CONNECT)
 		return wants(KIND_CONNECT) ? unix_call(KIND_CONNECT, task, result, sk, BPF_CORE_READ(connect, addr), BPF_CORE_READ(connect, addr_len), false) : 0;
 	return wants(KIND_BIND) && done ? unix_call(KIND_BIND, task, result, sk, NULL, 0, false) : 0;
