@@ -3,6 +3,7 @@ package pattern
 import (
 	"fmt"
 	"math"
+	"math/bits"
 	"slices"
 	"strings"
 )
@@ -201,7 +202,7 @@ func (s *Set) chance(p *predicate) float64 {
 			if a.lo == a.hi {
 				sum += 1 / (values + 2)
 			} else {
-				sum += 0.2
+				sum += prefixChance(a)
 			}
 		default:
 			sum += 0.95
@@ -211,6 +212,18 @@ func (s *Set) chance(p *predicate) float64 {
 		sum += 0.9
 	}
 	return math.Min(sum, 1)
+}
+
+// prefixChance is that of an address prefix: 0.2 for one that holds half of all addresses, less the longer it is.
+func prefixChance(a *alternative) float64 {
+	length := bits.LeadingZeros64(a.lo.hi ^ a.hi.hi)
+	if length == 64 {
+		length += bits.LeadingZeros64(a.lo.lo ^ a.hi.lo)
+	}
+	if !a.v6 {
+		length -= 96
+	}
+	return math.Max(0.005, 0.2*math.Pow(0.85, float64(length)))
 }
 
 // file enters a conjunction into the index of the predicate that is likely to be satisfied least often. One that many
