@@ -40,15 +40,16 @@ func (c agentCommand) Run(ctx context.Context, g *globals) error {
 	}
 	// A workload's process must not learn the token from the agent's environment.
 	os.Unsetenv("VEDETTE_ENROLMENT_TOKEN")
-	a, err := app.NewAgent(ctx, cfg, app.AgentOptions{Log: g.log})
-	if err != nil {
-		return err
-	}
 	scope := cfg.Agent.Scope
 	if scope == "" {
 		scope = "the whole host"
 	}
-	g.log.Info("agent runs", "server", cfg.Agent.ServerURL, "scope", scope, "version", app.Version())
+	a, err := app.NewAgent(ctx, cfg, app.AgentOptions{Log: g.log, Ready: func() {
+		g.log.Info("agent runs", "server", cfg.Agent.ServerURL, "scope", scope, "version", app.Version())
+	}})
+	if err != nil {
+		return err
+	}
 	return a.Run(ctx)
 }
 

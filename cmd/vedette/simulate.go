@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,12 +16,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/guardduty/types"
 
 	"vedette.dev/vedette/internal/app"
+	"vedette.dev/vedette/internal/intel"
 	"vedette.dev/vedette/internal/simulate"
 	"vedette.dev/vedette/internal/simulate/sandbox"
 )
 
 type simulateCommand struct {
-	Types   []string      `arg:"" optional:"" help:"Finding types to reproduce; default all that are detected."`
+	Types   []string      `arg:"" optional:"" help:"Finding types to reproduce; default all."`
+	All     bool          `help:"Reproduce all types, as without any type."`
 	List    bool          `help:"List what can be reproduced, and do nothing."`
 	Runtime string        `enum:"auto,docker,native" default:"auto" help:"How to make the container."`
 	Attack  bool          `name:"attack-only" help:"Only attack; do not look for findings."`
@@ -40,6 +42,9 @@ type simulated struct {
 }
 
 func (c simulateCommand) Run(ctx context.Context, g *globals) (err error) {
+	if c.All && len(c.Types) > 0 {
+		return &usageError{errors.New("--all and finding types exclude each other")}
+	}
 	var chosen []simulate.Reproduction
 	for _, name := range c.Types {
 		r, ok := simulate.For(name)
@@ -145,11 +150,15 @@ func (c simulateCommand) list(g *globals, all []simulate.Reproduction) error {
 // one makes a container, attacks in it by one technique and looks for the finding.
 func (c simulateCommand) one(ctx context.Context, runtime sandbox.Runtime, t simulate.Technique, target simulate.Target, look *finder) (_ simulated, err error) {
 	line := simulated{Type: t.Type, Technique: t.Name}
-	spec, err := simulate.Spec(target)
+	spec, err := t.Spec(target)
 	if err != nil {
 		return line, err
 	}
 	container, err := runtime.Run(ctx, spec)
+	if err != nil && t.Privileged { // An engine that is in a container itself may not make one.
+		line.Result, line.Reason = "skipped", "no privileged container can be made: "+err.Error()
+		return line, nil
+	}
 	if err != nil {
 		return line, fmt.Errorf("making a container: %w", err)
 	}
@@ -187,12 +196,13 @@ func (c simulateCommand) one(ctx context.Context, runtime sandbox.Runtime, t sim
 	return line, nil
 }
 
-// finder looks for findings of a running server. The simulation's hostile address is on a threat list while it lives.
+// finder looks for findings of a running server. The simulation's hostile addresses and files are on lists while it lives.
 type finder struct {
 	client   *guardduty.Client
 	detector string
-	set      *string
-	list     string          // file
+	sets     []*string       // threat intelligence sets
+	entities []*string       // threat entity sets, which also hold files
+	lists    []string        // files
 	known    map[string]bool // findings of other containers; of the search that is under way
 
 	// of the search that begin has begun
@@ -207,33 +217,81 @@ func newFinder(ctx context.Context, g *globals, target simulate.Target) (*finder
 	if err != nil {
 		return nil, err
 	}
-	f := &finder{client: clients.GuardDuty, known: map[string]bool{}, list: filepath.Join(data.Lists(), "simulate-threats.txt")}
+	f := &finder{client: clients.GuardDuty, known: map[string]bool{}}
 	if f.detector, err = theDetector(ctx, f.client); err != nil {
 		return nil, err
 	}
-	text := fmt.Sprintf("# Made by vedette simulate: reserved documentation addresses.\n%s\n%s\n", target.Address, target.Address6)
-	if err := os.WriteFile(f.list, []byte(text), 0o600); err != nil {
-		return nil, fmt.Errorf("writing the threat list: %w", err)
-	}
-	name := "vedette-simulate-" + netip.AddrPortFrom(target.Address, uint16(os.Getpid()%65536)).String()
-	made, err := f.client.CreateThreatIntelSet(ctx, &guardduty.CreateThreatIntelSetInput{
-		DetectorId: &f.detector, Name: &name, Format: types.ThreatIntelSetFormatTxt, Location: aws.String("file://" + f.list), Activate: aws.Bool(true),
-	})
+	all, err := simulate.Indicators(target)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("creating the threat list: %w", err), os.Remove(f.list))
+		return nil, err
 	}
-	f.set = made.ThreatIntelSetId
-	for range 100 {
-		got, err := f.client.GetThreatIntelSet(ctx, &guardduty.GetThreatIntelSetInput{DetectorId: &f.detector, ThreatIntelSetId: f.set})
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("asking for the threat list: %w", err), f.close(ctx))
+	lists := map[string][]string{}
+	for _, i := range all {
+		lists[i.Category] = append(lists[i.Category], i.Value)
+	}
+	for _, category := range slices.Sorted(maps.Keys(lists)) {
+		if err := f.upload(ctx, data.Lists(), category, lists[category]); err != nil {
+			return nil, errors.Join(err, f.close(context.WithoutCancel(ctx)))
 		}
-		if got.Status == types.ThreatIntelSetStatusActive {
-			return f, nil
+	}
+	return f, nil
+}
+
+// upload makes a list of one category and waits until it is in use.
+func (f *finder) upload(ctx context.Context, folder, category string, values []string) error {
+	list := filepath.Join(folder, "simulate-"+category+".txt")
+	text := "# Made by vedette simulate: reserved documentation addresses and harmless files.\n" + strings.Join(values, "\n") + "\n"
+	if err := os.WriteFile(list, []byte(text), 0o600); err != nil {
+		return fmt.Errorf("writing the list of %s: %w", category, err)
+	}
+	f.lists = append(f.lists, list)
+	name, location := fmt.Sprintf("vedette-simulate-%s-%d", category, os.Getpid()), "file://"+list
+	var id *string
+	if category == intel.Malware || category == intel.CustomMalware {
+		made, err := f.client.CreateThreatEntitySet(ctx, &guardduty.CreateThreatEntitySetInput{
+			DetectorId: &f.detector, Name: &name, Format: types.ThreatEntitySetFormatTxt, Location: &location, Activate: aws.Bool(true),
+			Tags: map[string]string{intel.CategoryTag: category},
+		})
+		if err != nil {
+			return fmt.Errorf("creating the list of %s: %w", category, err)
+		}
+		id = made.ThreatEntitySetId
+		f.entities = append(f.entities, id)
+	} else {
+		made, err := f.client.CreateThreatIntelSet(ctx, &guardduty.CreateThreatIntelSetInput{
+			DetectorId: &f.detector, Name: &name, Format: types.ThreatIntelSetFormatTxt, Location: &location, Activate: aws.Bool(true),
+			Tags: map[string]string{intel.CategoryTag: category},
+		})
+		if err != nil {
+			return fmt.Errorf("creating the list of %s: %w", category, err)
+		}
+		id = made.ThreatIntelSetId
+		f.sets = append(f.sets, id)
+	}
+	for range 100 {
+		active, err := f.active(ctx, id)
+		if err != nil || active {
+			return err
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	return nil, errors.Join(errors.New("the threat list did not become active"), f.close(ctx))
+	return fmt.Errorf("the list of %s did not become active", category)
+}
+
+// active says whether a set is in use.
+func (f *finder) active(ctx context.Context, id *string) (bool, error) {
+	if slices.Contains(f.entities, id) {
+		got, err := f.client.GetThreatEntitySet(ctx, &guardduty.GetThreatEntitySetInput{DetectorId: &f.detector, ThreatEntitySetId: id})
+		if err != nil {
+			return false, fmt.Errorf("asking for the threat list: %w", err)
+		}
+		return got.Status == types.ThreatEntitySetStatusActive, nil
+	}
+	got, err := f.client.GetThreatIntelSet(ctx, &guardduty.GetThreatIntelSetInput{DetectorId: &f.detector, ThreatIntelSetId: id})
+	if err != nil {
+		return false, fmt.Errorf("asking for the threat list: %w", err)
+	}
+	return got.Status == types.ThreatIntelSetStatusActive, nil
 }
 
 // found is what a search ended with; id is "" if it was ended before there was a finding.
@@ -331,13 +389,23 @@ func (f *finder) find(ctx context.Context, findingType, container string) (strin
 	}
 }
 
-// close removes the threat list.
+// close removes the lists.
 func (f *finder) close(ctx context.Context) error {
 	ctx, done := context.WithTimeout(ctx, 10*time.Second)
 	defer done()
-	_, err := f.client.DeleteThreatIntelSet(ctx, &guardduty.DeleteThreatIntelSetInput{DetectorId: &f.detector, ThreatIntelSetId: f.set})
-	if err != nil {
-		err = fmt.Errorf("deleting the threat list: %w", err)
+	var failed []error
+	for _, id := range f.sets {
+		if _, err := f.client.DeleteThreatIntelSet(ctx, &guardduty.DeleteThreatIntelSetInput{DetectorId: &f.detector, ThreatIntelSetId: id}); err != nil {
+			failed = append(failed, fmt.Errorf("deleting a threat list: %w", err))
+		}
 	}
-	return errors.Join(err, os.Remove(f.list))
+	for _, id := range f.entities {
+		if _, err := f.client.DeleteThreatEntitySet(ctx, &guardduty.DeleteThreatEntitySetInput{DetectorId: &f.detector, ThreatEntitySetId: id}); err != nil {
+			failed = append(failed, fmt.Errorf("deleting a threat list: %w", err))
+		}
+	}
+	for _, list := range f.lists {
+		failed = append(failed, os.Remove(list))
+	}
+	return errors.Join(failed...)
 }

@@ -64,6 +64,7 @@ type Options struct {
 	HeartbeatInterval time.Duration // until the server says; default 5 s
 	QueueSize         int           // events between sensor and shipper; default 16384
 	NoWriters         bool          // do not watch who writes files when no rule needs opens; then events do not name the writer
+	Ready             func()        // called once, when the sensor sees what it is to see; may be nil
 	Ignore            []uint32      // pids that are not reported, besides the agent's own
 	Log               *slog.Logger
 	Registerer        prometheus.Registerer // may be nil
@@ -180,11 +181,33 @@ func newEpoch() string {
 // Epoch returns the name of this start of the agent.
 func (a *Agent) Epoch() string { return a.epoch }
 
+// firstKinds returns the kinds to begin with: those that the server wants, if it says so at once. Attaching all hooks only to
+// detach most of them a moment later would make the agent late.
+func (a *Agent) firstKinds(ctx context.Context) event.Kinds {
+	if a.opts.Link.Connected() {
+		patience := time.NewTimer(time.Second)
+		defer patience.Stop()
+		select {
+		case cfg := <-a.opts.Link.Configs():
+			if cfg.HeartbeatInterval > 0 {
+				a.interval.Store(int64(cfg.HeartbeatInterval))
+			}
+			return cfg.Kinds
+		case <-patience.C:
+		case <-ctx.Done():
+		}
+	}
+	return event.Kinds(a.kinds.Load())
+}
+
 // Run works until ctx ends or the source fails. Then what is under way is sent, or kept in the spool, and a last heartbeat
 // says that the agent stops. It may be called once.
 func (a *Agent) Run(ctx context.Context) error {
-	if err := a.setKinds(event.Kinds(a.kinds.Load())); err != nil {
+	if err := a.setKinds(a.firstKinds(ctx)); err != nil {
 		return fmt.Errorf("setting the wanted kinds: %w", err)
+	}
+	if a.opts.Ready != nil {
+		a.opts.Ready()
 	}
 	// Stages end one after the other, each when the one before has ended.
 	running, stop := context.WithCancel(ctx)

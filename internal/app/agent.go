@@ -24,6 +24,7 @@ type AgentOptions struct {
 	Log     *slog.Logger
 	Server  *link.Server          // the server in the same process; nil connects to the configured URL
 	Metrics prometheus.Registerer // may be nil
+	Ready   func()                // called once, when the sensor sees what it is to see; may be nil
 }
 
 // Agent is the sensor with everything that turns its records into events at the server.
@@ -74,7 +75,7 @@ func NewAgent(ctx context.Context, c config.Config, o AgentOptions) (_ *Agent, e
 	a.agent, err = agent.New(agent.Options{
 		Source: a.source, Link: a.client, Containers: a.containers, Scope: c.Agent.Scope, Hostname: host, Version: Version(),
 		SpoolDir: filepath.Join(state, "spool"), SpoolMaxBytes: c.Agent.SpoolBytes, HeartbeatInterval: c.Agent.Heartbeat,
-		Log: o.Log, Registerer: o.Metrics,
+		Ready: o.Ready, Log: o.Log, Registerer: o.Metrics,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("making the agent: %w", err)

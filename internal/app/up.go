@@ -13,7 +13,7 @@ import (
 	"vedette.dev/vedette/internal/sensor/ebpf"
 )
 
-// Up runs the server and an agent for the whole host in one process until ctx ends. ready is called when both are open.
+// Up runs the server and an agent for the whole host in one process until ctx ends. ready is called when both work.
 func Up(ctx context.Context, c config.Config, log *slog.Logger, ready func(*Server)) error {
 	if err := ebpf.Check(); err != nil { // before anything is made
 		return err
@@ -30,11 +30,12 @@ func Up(ctx context.Context, c config.Config, log *slog.Logger, ready func(*Serv
 		return errors.Join(err, server.Close())
 	}
 	c.Agent.Token, c.Agent.Scope = token, ""
-	a, err := NewAgent(ctx, c, AgentOptions{Log: log, Server: server.link, Metrics: server.metrics})
+	a, err := NewAgent(ctx, c, AgentOptions{
+		Log: log, Server: server.link, Metrics: server.metrics, Ready: func() { ready(server) },
+	})
 	if err != nil {
 		return errors.Join(err, server.Close())
 	}
-	ready(server)
 
 	// The agent ends first, so that what it still holds is stored.
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))

@@ -35,10 +35,10 @@ type Options struct {
 	Log     *slog.Logger
 }
 
-// Timing of the demo: short, so that nobody waits for a silent agent.
+// Timing of the demo: short, so that nobody waits for a silent agent, but longer than the kernel takes to end a killed one.
 const (
 	heartbeat = 500 * time.Millisecond
-	silence   = 2 * time.Second
+	silence   = 4 * time.Second
 )
 
 // Run tells the story.
