@@ -189,6 +189,21 @@ var discoveryCommands = []suspicion{
 		},
 	},
 	{
+		id: "keys", names: []string{"find", "locate", "grep"}, example: "find / -name id_rsa", quiet: withoutProof | byManager,
+		what: "looks for keys and passwords",
+		match: func(l *line, c *command.Command) bool {
+			switch c.Name {
+			case "grep":
+				return c.Flag('r', "recursive") && (c.Has("/", "/home", "/root", "/etc", "/var/www", "/opt")) && has(c, "password", "passwd", "AWS_SECRET", "AKIA", "PRIVATE KEY", "secret")
+			case "find":
+				if at := c.Operand(0); at != "/" && at != "/home" && at != "/root" {
+					return false
+				}
+			}
+			return has(c, "id_rsa", "id_ed25519", "id_dsa", ".pem", "credentials", ".kdbx", "authorized_keys", ".git-credentials", "wallet.dat", ".aws")
+		},
+	},
+	{
 		id: "cluster credentials", names: []string{"cat", "head", "tail", "cp", "base64", "grep"}, example: "cat /var/run/secrets/kubernetes.io/serviceaccount/token", quiet: withoutProof,
 		what: "reads the credentials of the cluster",
 		match: func(l *line, c *command.Command) bool {
