@@ -93,6 +93,9 @@ func sensitive(path string, c *event.Container) string {
 	case strings.Contains(path, "/security/pam_"):
 		return SensitivePrivilege
 	}
+	if strings.HasPrefix(path, "/tmp/") || strings.HasPrefix(path, "/var/tmp/") || strings.HasPrefix(path, "/dev/shm/") {
+		return "" // Nobody lives there: a copy of somebody's files, such as a backup.
+	}
 	name := base(path)
 	switch {
 	case WebScript(path):

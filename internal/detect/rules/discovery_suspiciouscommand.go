@@ -24,7 +24,7 @@ const (
 // credentials of the machine or the cluster); ordinary ones (whoami, uname -a, ps) only when one asker puts four different ones
 // within a minute, or when a network service has asked one.
 //
-// What stays quiet: a person's session, an image's entrypoint, builds, and package managers. State per place: the last 16 askers.
+// What stays quiet: ordinary questions on a host, and by who came into a container from it (docker exec); a person's session, an image's entrypoint, builds, and package managers. State per place: the last 16 askers.
 func discoveryCommand() detect.Rule {
 	type asker struct {
 		uuid  event.UUID
@@ -68,6 +68,9 @@ func discoveryCommand() detect.Rule {
 				return false
 			}
 			by := service(p)
+			if by == nil && (m.Event.Container == nil || entered(m, p)) {
+				return false // A person of the host's, or a script of theirs.
+			}
 			who := parentOf(p)
 			if len(commands) > 1 && commands[len(commands)-1].Nested || who.IsZero() {
 				who = p.UUID
