@@ -93,8 +93,13 @@ func sensitive(path string, c *event.Container) string {
 	case strings.Contains(path, "/security/pam_"):
 		return SensitivePrivilege
 	}
+	if strings.HasPrefix(path, "/tmp/") || strings.HasPrefix(path, "/var/tmp/") || strings.HasPrefix(path, "/dev/shm/") {
+		return "" // Nobody lives there: a copy of somebody's files, such as a backup.
+	}
 	name := base(path)
 	switch {
+	case WebScript(path):
+		return SensitivePersistence
 	case strings.HasSuffix(name, "_history"):
 		return SensitiveEvasion
 	case strings.Contains(path, "/.ssh/"):
@@ -110,6 +115,18 @@ func sensitive(path string, c *event.Container) string {
 		return SensitivePersistence
 	}
 	return ""
+}
+
+// WebScript reports whether a file is a script that a web server runs.
+func WebScript(path string) bool {
+	if !strings.HasPrefix(path, "/var/www/") && !strings.HasPrefix(path, "/usr/share/nginx/") && !strings.HasPrefix(path, "/srv/www/") && !strings.Contains(path, "/htdocs/") && !strings.Contains(path, "/webapps/") {
+		return false
+	}
+	switch path[strings.LastIndexByte(path, '.')+1:] {
+	case "php", "phtml", "php5", "php7", "phar", "jsp", "jspx", "cgi", "asp", "aspx":
+		return true
+	}
+	return false
 }
 
 func sensitiveEtc(name string) string {

@@ -1,20 +1,57 @@
 package rules
 
 import (
+	"fmt"
 	"strings"
 
 	"vedette.dev/vedette/internal/detect"
 	"vedette.dev/vedette/internal/detect/command"
+	"vedette.dev/vedette/internal/event"
 	"vedette.dev/vedette/internal/finding"
 )
 
 // defenseEvasionCommand is DefenseEvasion:Runtime/SuspiciousCommand: the firewall, auditing, protection or another service is
 // switched off, scheduled tasks or traces are removed, or a library is forced into programs (LD_PRELOAD).
 func defenseEvasionCommand() detect.Rule {
-	return suspiciousCommand("DefenseEvasion:Runtime/SuspiciousCommand", defenseEvasionCommands,
-		"That takes away what would keep an intruder out or show what was done. If nobody of yours did it, switch it on again, and look at "+
-			"how the process was started (its lineage) and at what it did before and after.")
+	rule := suspiciousCommand("DefenseEvasion:Runtime/SuspiciousCommand", defenseEvasionCommands, defenseEvasionAdvice)
+	commands := rule.Detect
+	// A library that everybody may write is forced into a program: by the environment it has, or the one a shell's text gives.
+	rule.Pattern = strings.Replace(rule.Pattern, `"command":`, `"$or":[
+		{"process":{"ldPreload":[{"prefix":"/tmp/"},{"prefix":"/var/tmp/"},{"prefix":"/dev/shm/"},{"prefix":"/run/shm/"}]}},
+		{"process":{"args":[{"wildcard":"*LD_PRELOAD=*"}]}},
+		{"command":`, 1)
+	rule.Pattern = strings.TrimSuffix(rule.Pattern, "}") + "}]}"
+	rule.Detect = func(m *detect.Match) bool {
+		if commands(m) {
+			return true
+		}
+		p := m.Process
+		library := p.LDPreload
+		if !temporary(library) || p.Parent != nil && p.Parent.LDPreload == library {
+			// Children inherit it: the first one has been found.
+			library = ""
+			for _, c := range m.Facts.Commands() {
+				for _, e := range c.Env {
+					if v, ok := strings.CutPrefix(e, "LD_PRELOAD="); ok && temporary(v) {
+						library = v
+					}
+				}
+			}
+		}
+		if l := (line{m: m}); library == "" || l.excused(byBuild) {
+			return false
+		}
+		m.Object = "preload " + library
+		m.Context = finding.Context{CommandLineExample: "LD_PRELOAD=/tmp/LIBRARY COMMAND", LDPreloadValue: library, ScriptPath: p.ScriptPath}
+		m.Description = fmt.Sprintf("The %s forces the library '%s', which is in a folder where everybody may write, into a program (LD_PRELOAD). Such a library can "+
+			"replace any function of the program, and so hide files, processes and connections from it. %s", m.Who(p), event.PrintableN(library, 200), defenseEvasionAdvice)
+		return true
+	}
+	return rule
 }
+
+const defenseEvasionAdvice = "That takes away what would keep an intruder out or show what was done. If nobody of yours did it, take it back, and look at " +
+	"how the process was started (its lineage) and at what it did before and after."
 
 // protections are services that protect or watch a system.
 var protections = map[string]bool{

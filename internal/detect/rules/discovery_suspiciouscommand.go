@@ -24,7 +24,7 @@ const (
 // credentials of the machine or the cluster); ordinary ones (whoami, uname -a, ps) only when one asker puts four different ones
 // within a minute, or when a network service has asked one.
 //
-// What stays quiet: a person's session, an image's entrypoint, builds, and package managers. State per place: the last 16 askers.
+// What stays quiet: ordinary questions on a host, and by who came into a container from it (docker exec); a person's session, an image's entrypoint, builds, and package managers. State per place: the last 16 askers.
 func discoveryCommand() detect.Rule {
 	type asker struct {
 		uuid  event.UUID
@@ -68,6 +68,9 @@ func discoveryCommand() detect.Rule {
 				return false
 			}
 			by := service(p)
+			if by == nil && (m.Event.Container == nil || entered(m, p)) {
+				return false // A person of the host's, or a script of theirs.
+			}
 			who := parentOf(p)
 			if len(commands) > 1 && commands[len(commands)-1].Nested || who.IsZero() {
 				who = p.UUID
@@ -186,6 +189,21 @@ var discoveryCommands = []suspicion{
 				}
 			}
 			return false
+		},
+	},
+	{
+		id: "keys", names: []string{"find", "locate", "grep"}, example: "find / -name id_rsa", quiet: withoutProof | byManager,
+		what: "looks for keys and passwords",
+		match: func(l *line, c *command.Command) bool {
+			switch c.Name {
+			case "grep":
+				return c.Flag('r', "recursive") && (c.Has("/", "/home", "/root", "/etc", "/var/www", "/opt")) && has(c, "password", "passwd", "AWS_SECRET", "AKIA", "PRIVATE KEY", "secret")
+			case "find":
+				if at := c.Operand(0); at != "/" && at != "/home" && at != "/root" {
+					return false
+				}
+			}
+			return has(c, "id_rsa", "id_ed25519", "id_dsa", ".pem", "credentials", ".kdbx", "authorized_keys", ".git-credentials", "wallet.dat", ".aws")
 		},
 	},
 	{

@@ -118,6 +118,24 @@ func operator(m *detect.Match, p *event.Process) bool {
 	return m.Event.Container != nil && command.Shell(program(top)) || m.Event.Container != nil && top == p && top.Parent == nil && !top.IsContainer
 }
 
+// entered reports whether p came into its container from outside, as by docker exec, rather than from the container's first
+// process.
+func entered(m *detect.Match, p *event.Process) bool {
+	if m.Event.Container == nil || p.IsContainer {
+		return false
+	}
+	n := 0
+	for a := range p.Ancestors {
+		if n++; a.IsContainer || n == event.MaxLineage {
+			return false
+		}
+		if shims[command.Base(a.ExePath)] {
+			return true
+		}
+	}
+	return n > 0
+}
+
 // services can be reached over the network and run what strangers send them when they have a hole.
 var services = map[string]bool{
 	"nginx": true, "httpd": true, "apache": true, "apache2": true, "lighttpd": true, "caddy": true, "traefik": true, "haproxy": true, "envoy": true,

@@ -90,7 +90,7 @@ func sensitiveFile(typ, category, advice string) detect.Rule {
 			c := change{process: p, at: m.Event.Time, path: path, operation: operation}
 			st := places.of(m)
 			switch {
-			case by != nil:
+			case by != nil && !(detect.WebScript(path) && (services[program(p)] || services[versioned(program(p))])): // Applications write their own pages.
 				return describe(m, st, c, "here the network service "+detect.Name(by)+" started the process, which has no business with it")
 			case m.Event.Container != nil && !original(p):
 				return describe(m, st, c, "here a program did it that was written into the container while it ran")
