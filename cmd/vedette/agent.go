@@ -89,7 +89,7 @@ func announce(g *globals, s *app.Server) {
 	at := s.Endpoints()
 	data := ""
 	if g.config.Data != config.Default().Data {
-		data = " --data " + shellQuote(g.config.Data)
+		data = " --data " + app.ShellQuote(g.config.Data)
 	}
 	mails := "mails go out through the configured relay"
 	if at.Mails != "" {

@@ -41,7 +41,7 @@ func (c envCommand) Run(g *globals) error {
 		return e.Encode(object)
 	}
 	for _, v := range variables {
-		fmt.Fprintf(g.out, "export %s=%s\n", v[0], shellQuote(v[1]))
+		fmt.Fprintf(g.out, "export %s=%s\n", v[0], app.ShellQuote(v[1]))
 	}
 	// A session token of another account in the environment would be sent along and refused.
 	fmt.Fprintln(g.out, "unset AWS_SESSION_TOKEN AWS_PROFILE")

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"vedette.dev/vedette/internal/app"
 	"vedette.dev/vedette/internal/event"
 )
 
@@ -25,7 +26,7 @@ func (p *printer) heading(title, what string) {
 func (p *printer) command(args ...string) {
 	words := make([]string, len(args))
 	for i, a := range args {
-		words[i] = quote(a)
+		words[i] = app.ShellQuote(a)
 	}
 	fmt.Fprintf(p.w, "   $ %s\n", strings.Join(words, " "))
 }
@@ -52,12 +53,4 @@ func round(d time.Duration) string {
 	default:
 		return d.Round(10 * time.Millisecond).String()
 	}
-}
-
-// quote returns s as one word of a POSIX shell.
-func quote(s string) string {
-	if s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:=@,+") == "" {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
